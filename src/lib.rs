@@ -21,6 +21,8 @@
 //! - [`cli`]: arguments, commands, the process, output.
 //! - [`fuzzed`]: the parsers of foreign input, for fuzzing.
 
+// The documentation is for those who work on the program, so it describes private items too (`--document-private-items`).
+#![allow(rustdoc::private_intra_doc_links)]
 // All output goes through `cli::output`, which removes control characters and handles errors of writing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

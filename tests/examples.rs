@@ -1,5 +1,5 @@
-//! The examples that other programs read: each is checked by that program's own linter, or by its schema; and what they have our
-//! program do, it knows.
+//! Examples for other programs: each is checked by the linter or the schema of that program, and its commands are valid for the
+//! copier.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,12 +34,12 @@ fn passes(command: &mut Command) -> String {
 }
 
 #[test]
-fn systemd_takes_the_units() {
+fn systemd_accepts_the_example_units() {
     let folder = tempfile::tempdir().unwrap();
     let (mut units, mut timers) = (Vec::new(), 0);
     for file in files("systemd") {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-        // Where they are installed there is the program; here there is the one that is tested.
+        // The examples name the installed program; here it is replaced by the tested one.
         let text = read(&file).replace(PROGRAM, env!("CARGO_BIN_EXE_clickhouse-copier")).replace(DRILL, "/bin/true");
         fs::write(folder.path().join(&name), text).unwrap();
         timers += usize::from(name.ends_with(".timer"));
@@ -48,13 +48,13 @@ fn systemd_takes_the_units() {
     assert_eq!((units.len(), timers), (5, 2), "{units:?}");
     let verify = lab::debian("systemd-analyze", "systemd").unwrap();
     let said = passes(Command::new(verify).args(["verify", "--man=no", "--recursive-errors=no"]).args(&units));
-    // It also says much about units of this machine that are none of ours.
+    // Its output also has messages about other units of this machine.
     let ours = said.lines().find(|line| line.contains("clickhouse-copier"));
     assert_eq!(ours, None, "{said}");
 }
 
 #[test]
-fn compose_takes_the_clusters() {
+fn docker_compose_accepts_the_example_clusters() {
     let compose = lab::debian("docker-compose", "docker-compose").unwrap();
     let mut compose = Command::new(compose);
     compose.args(["--file", "docker-compose.yml", "config"]).current_dir(examples("docker-compose"));
@@ -68,7 +68,7 @@ fn compose_takes_the_clusters() {
 }
 
 #[test]
-fn kubernetes_takes_the_job() {
+fn kubernetes_accepts_the_example_job() {
     let file = examples("kubernetes").join("copy.yaml");
     let said = passes(lab::kubernetes_validate().unwrap().arg("--strict").arg(file));
     for kind in ["secret/", "configmap/", "job/"] {
@@ -77,7 +77,7 @@ fn kubernetes_takes_the_job() {
 }
 
 #[test]
-fn cron_takes_the_lines() {
+fn cron_accepts_the_example_lines() {
     let text = read(&examples("cron.d").join("clickhouse-copier"));
     let is_variable = |line: &&str| line.split_once('=').is_some_and(|(name, _)| !name.contains(' '));
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#') && !is_variable(line));
@@ -92,7 +92,7 @@ fn cron_takes_the_lines() {
             );
         }
         assert_eq!(words[5], "clickhouse-copier", "the user: {line}");
-        // To cron a percent sign is the end of the line.
+        // In cron a percent sign ends the command.
         assert!(!line.contains('%') && text.ends_with('\n'), "{line}");
         passes(Command::new("sh").args(["-n", "-c", &words[6..].join(" ")]));
     }
@@ -112,7 +112,7 @@ impl SecretSource for Named {
 }
 
 #[test]
-fn their_tasks_are_tasks_and_their_flags_are_flags() {
+fn examples_use_valid_task_files_and_existing_flags() {
     let manifest = read(&examples("kubernetes").join("copy.yaml"));
     let block = |name: &str| -> String {
         let (_, rest) = manifest.split_once(&format!("  {name}: |\n")).unwrap();
@@ -131,7 +131,7 @@ fn their_tasks_are_tasks_and_their_flags_are_flags() {
     let mut seen = 0;
     for file in files("systemd").into_iter().chain(files("cron.d")).chain(others) {
         let text = read(&file);
-        // Lines of our program: until a line that belongs to something else.
+        // Returns the command lines of the program.
         let ours = text.lines().filter(|line| !line.contains("restore-drill") && !line.trim_start().starts_with('#'));
         let ours = ours.filter(|line| !line.contains("-- --task-file"));
         for flag in

@@ -1,4 +1,4 @@
-//! What the program is made of: nothing that deny.toml bans, every licence one that it allows, and docs/licences.md names all of it.
+//! The dependencies: none is banned by deny.toml, every licence is allowed by it, and docs/licences.md lists all of them.
 //!
 //! `UPDATE_LICENCES=1 cargo test --test licences` writes that list.
 
@@ -33,7 +33,7 @@ fn shipped() -> BTreeSet<(String, String, String)> {
     let (mut seen, mut open) = (BTreeSet::from([root]), vec![root]);
     while let Some(id) = open.pop() {
         for dependency in nodes[id]["deps"].as_array().unwrap() {
-            // What builds it may leave something in it; what tests it does not.
+            // Build dependencies may become part of the program; test dependencies do not.
             let kinds = dependency["dep_kinds"].as_array().unwrap();
             let pkg = dependency["pkg"].as_str().unwrap();
             if kinds.iter().any(|of| of["kind"] != "dev") && seen.insert(pkg) {
@@ -55,7 +55,7 @@ fn allowed() -> Vec<LicenseReq> {
 }
 
 #[test]
-fn every_licence_is_allowed() {
+fn every_dependency_has_an_allowed_licence() {
     let allowed = allowed();
     for (name, version, licence) in shipped() {
         let expression = Expression::parse_mode(&licence, ParseMode::LAX)
@@ -65,9 +65,9 @@ fn every_licence_is_allowed() {
     }
 }
 
-/// What `cargo deny check bans sources` says, without it.
+/// The same checks as `cargo deny check bans sources`, without that program.
 #[test]
-fn nothing_is_banned_and_all_comes_from_the_registry() {
+fn no_dependency_is_banned_and_all_come_from_the_registry() {
     let read = |name: &str| -> toml::Table { fs::read_to_string(path(name)).unwrap().parse().unwrap() };
     let deny = read("deny.toml");
     let banned: Vec<&str> =
@@ -77,7 +77,7 @@ fn nothing_is_banned_and_all_comes_from_the_registry() {
         assert!(!banned.contains(&name.as_str()), "{name} {version} is banned by deny.toml");
     }
     for package in read("Cargo.lock")["package"].as_array().unwrap() {
-        // Our own have none.
+        // The packages of this repository have none.
         let Some(source) = package.get("source") else { continue };
         let source = source.as_str().unwrap();
         assert!(source.starts_with("registry+") && package.get("checksum").is_some(), "{package:?}");

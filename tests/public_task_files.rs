@@ -103,7 +103,7 @@ const TEST_OF_THE_ORIGINAL: &str = "<?xml version=\"1.0\"?>
 ";
 
 #[test]
-fn a_test_of_the_original() {
+fn a_task_file_of_the_originals_own_tests_is_read() {
     let (task, warnings) = read(TEST_OF_THE_ORIGINAL);
     assert_eq!(warnings, Vec::<String>::new());
     let [job] = task.tables.as_slice() else { panic!("{:?}", task.tables) };
@@ -118,7 +118,7 @@ fn a_test_of_the_original() {
 
 /// As in handbooks: comments with tags inside, dots for what is left out, a comment at the head of the engine, quoted partitions.
 #[test]
-fn an_example_of_a_handbook() {
+fn a_task_file_of_a_handbook_is_read() {
     let more = "
             <!-- Where rows go (see <remote_servers/>) -->
             <engine>
@@ -153,7 +153,7 @@ fn an_example_of_a_handbook() {
 
 /// As in charts and migrations to hosted servers: accounts, TLS, everything that a server's own `<remote_servers>` may hold.
 #[test]
-fn a_migration_to_hosted_servers() {
+fn a_task_file_for_hosted_servers_is_read() {
     let clusters = "<remote_servers>
         <from>
             <secret>shared</secret>
@@ -180,7 +180,7 @@ fn a_migration_to_hosted_servers() {
 
 /// As in generated files: every job has the same element's name. The original copies all of them.
 #[test]
-fn jobs_of_one_name() {
+fn several_table_jobs_may_have_the_same_name() {
     let jobs = format!("{}{}{}", job("table", "a", ""), job("other", "b", ""), job("table", "c", ""));
     let (task, warnings) = read(&task("", &jobs));
     assert_eq!(warnings, Vec::<String>::new());
@@ -190,16 +190,16 @@ fn jobs_of_one_name() {
 }
 
 #[test]
-fn names_that_are_odd() {
+fn names_of_tables_may_have_any_characters() {
     let (task, _) = read(&task("", &job("таблица.1-a", "my-table.2024 (old) &amp; `x`", "")));
     assert_eq!(task.tables[0].name, "таблица.1-a");
     assert_eq!(task.tables[0].source, TableName::new("shop", "my-table.2024 (old) & `x`"));
     assert_eq!(task.tables[0].target, TableName::new("shop", "my-table.2024 (old) & `x`_new"));
 }
 
-/// `<internal_replication>` one level too deep says nothing to servers either.
+/// ClickHouse ignores `<internal_replication>` one level too deep too.
 #[test]
-fn an_element_in_the_wrong_place_is_told() {
+fn an_element_in_the_wrong_place_gives_a_warning() {
     let replica = "<replica><internal_replication>true</internal_replication><host>t1</host>";
     let xml = task("", &job("t", "orders", "")).replace("<replica><host>t1</host>", replica);
     let (task, warnings) = read(&xml);
@@ -207,9 +207,9 @@ fn an_element_in_the_wrong_place_is_told() {
     assert_eq!(warnings, ["/yandex/remote_servers/to/shard/replica/internal_replication: unknown element, ignored"]);
 }
 
-/// What the original refuses too, and with a line that says what to do.
+/// Files that the original refuses too. The message says what to do.
 #[test]
-fn what_the_original_refuses_as_well() {
+fn files_that_the_original_refuses_are_refused_with_advice() {
     let jobs = job("t", "orders", "");
     for (xml, expected) in [
         (

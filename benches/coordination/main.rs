@@ -31,11 +31,12 @@ use clickhouse_copier::model::Tls;
 use clickhouse_copier::report::Report;
 use clickhouse_copier::runtime::random::Randomness;
 use clickhouse_copier::runtime::signals::Interrupt;
-use clickhouse_copier::task::GivenSecrets;
+use clickhouse_copier::task::{GivenSecrets, TaskText};
 use clickhouse_copier::worker::context::WorkerOptions;
 use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::launch::Launch;
 use clickhouse_copier::worker::limits::concurrency::Jobs;
+use clickhouse_copier::worker::retry_policy::RetryPolicy;
 use clickhouse_copier::worker::run;
 use lab::{Lab, LabSpec, Release};
 use tempfile::TempDir;
@@ -143,15 +144,17 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
         client: servers,
         secrets: Arc::new(GivenSecrets::default()),
         task_path: "/task".into(),
-        description: Some((task, "task.xml".into())),
+        description: Some(TaskText::new(task, "task.xml").parse(&GivenSecrets::default()).expect("a task")),
         upload_force: false,
         agreed: None,
         incremental: None,
         worker_options: WorkerOptions {
-            tries: 3,
-            publication_tries: 3,
-            rounds: 1,
-            retry_delay: Duration::from_millis(100),
+            retry: RetryPolicy {
+                piece_attempts: 3,
+                publication_attempts: 3,
+                rounds: 1,
+                first_pause: Duration::from_millis(100),
+            },
             stall_timeout: clickhouse_copier::client::STALL_TIMEOUT,
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
@@ -162,7 +165,7 @@ async fn work(worker: usize, jobs: usize, task: String, coordinator: Arc<dyn Coo
         worker: format!("host{worker}-{worker}"),
         randomness: Randomness::seeded(worker as u64),
     };
-    let (_hand, interrupt) = Interrupt::by_hand();
+    let (_sender, interrupt) = Interrupt::manual();
     let summary = run(launch, &interrupt, async || Ok(())).await.unwrap_or_else(|error| panic!("{error}"));
     let finished = matches!(summary.ending, Ending::Finished | Ending::WasFinished);
     assert!(finished, "{:?}: {}", summary.ending, Report::of(&summary.plans, &summary.by_table));

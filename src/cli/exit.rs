@@ -43,19 +43,19 @@ impl From<Exit> for ExitCode {
 
 /// An error that ends the process, with the exit code. It displays as one line, with its causes.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     exit: Exit,
     cause: Box<dyn Error + Send + Sync>,
 }
 
 impl Failure {
     /// Makes a failure with this exit code and cause.
-    pub fn new(exit: Exit, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+    pub(crate) fn new(exit: Exit, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
         Failure { exit, cause: cause.into() }
     }
 
     /// Returns the exit code.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_and_its_meaning_go_both_ways() {
+    fn an_exit_code_is_read_back_as_its_meaning() {
         for exit in [Exit::Done, Exit::Failed, Exit::BadInput, Exit::Partial, Exit::Different, Exit::Interrupted] {
             assert_eq!(Exit::from_code(exit as i32), exit);
         }

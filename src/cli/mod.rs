@@ -10,30 +10,26 @@
 //!
 //! All output and all log lines go through [`output`], which removes control characters.
 
-pub mod args;
+pub(crate) mod args;
 mod commands;
 mod exit;
-pub mod output;
+pub(crate) mod output;
 mod perform;
-pub mod process;
+pub(crate) mod process;
 
 use std::ffi::OsString;
 
 use crate::model::one_line;
 
-pub use crate::runtime::signals::Interrupt;
-pub use args::address::Address;
-pub use args::level::Level;
-pub use args::options::{
-    CheckOptions, CleanupOptions, InitOptions, Invocation, ReverseOptions, RunOptions, StatusOptions,
-};
-pub use args::options::{CommandOptions, DashboardOptions, LookOptions, PlanOptions};
-pub use exit::{Exit, Failure};
-pub use perform::perform;
-pub use process::serving::{Serving, TokenSource};
+pub(crate) use crate::runtime::signals::Interrupt;
+pub(crate) use args::level::Level;
+pub(crate) use args::options::Invocation;
+pub use exit::Exit;
+pub(crate) use exit::Failure;
+pub(crate) use perform::perform;
 
 /// The name of the program, and the first word of every message.
-pub const PROGRAM: &str = "clickhouse-copier";
+pub(crate) const PROGRAM: &str = "clickhouse-copier";
 
 /// Reads the command line (the first argument is the program's name), performs the verb and returns the exit code.
 ///

@@ -27,11 +27,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Performs the invocation. All errors have been shown when this returns.
-pub fn perform(invocation: Invocation) -> Exit {
+pub(crate) fn perform(invocation: Invocation) -> Exit {
     let outcome = match invocation {
         Invocation::Run(options) => perform_run(options),
-        Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
-        Invocation::Look(options) => perform_short(&options.log.clone(), |interrupt| show_status(options, interrupt)),
+        Invocation::Counts(options) => perform_short(&options.log.clone(), |interrupt| status(options, interrupt)),
+        Invocation::Status(options) => perform_short(&options.log.clone(), |interrupt| show_status(options, interrupt)),
         Invocation::Dashboard(options) => {
             perform_short(&options.log.clone(), |interrupt| dashboard(options, interrupt))
         }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-/// The code of an error of the server's own ZooKeeper, also of a path that does not exist.
-pub const KEEPER_EXCEPTION: u32 = 999;
+use super::codes::*;
 
 /// A request to a node that failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{node}: {doing}: {}", self.reason())]
+#[error("{node}: {}", self.without_node())]
 pub struct Error {
     /// The node that got the request.
     pub node: String,
@@ -50,7 +49,7 @@ pub enum Kind {
 
 /// The remedy for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// Repeat the request a little later.
     Retry,
     /// Repeat it with fewer rows at once.
@@ -60,6 +59,66 @@ pub enum Remedy {
     /// No automatic remedy: a person must act.
     GiveUp,
 }
+
+/// The account may not do this: wrong password, database denied, read-only, no grant.
+const DENIED: &[u32] = &[
+    READONLY,
+    UNKNOWN_USER,
+    WRONG_PASSWORD,
+    REQUIRED_PASSWORD,
+    IP_ADDRESS_NOT_ALLOWED,
+    DATABASE_ACCESS_DENIED,
+    SETTING_CONSTRAINT_VIOLATION,
+    ACCESS_DENIED,
+    AUTHENTICATION_FAILED,
+];
+
+/// Network, time-outs, too many queries, too many parts, locks, concurrent ALTER, the server's own ZooKeeper.
+const TRANSIENT: &[u32] = &[
+    UNEXPECTED_END_OF_FILE,
+    ATTEMPT_TO_READ_AFTER_EOF,
+    CANNOT_READ_ALL_DATA,
+    CANNOT_READ_FROM_FILE_DESCRIPTOR,
+    CANNOT_WRITE_TO_FILE_DESCRIPTOR,
+    CANNOT_READ_FROM_SOCKET,
+    CANNOT_WRITE_TO_SOCKET,
+    UNKNOWN_PACKET_FROM_CLIENT,
+    UNKNOWN_PACKET_FROM_SERVER,
+    UNEXPECTED_PACKET_FROM_CLIENT,
+    UNEXPECTED_PACKET_FROM_SERVER,
+    TIMEOUT_EXCEEDED,
+    DNS_ERROR,
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    NO_FREE_CONNECTION,
+    SOCKET_TIMEOUT,
+    NETWORK_ERROR,
+    NO_ZOOKEEPER,
+    ABORTED,
+    TABLE_IS_READ_ONLY,
+    NOT_ENOUGH_SPACE,
+    TOO_MANY_PARTS,
+    ALL_CONNECTION_TRIES_FAILED,
+    TOO_FEW_LIVE_REPLICAS,
+    UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE,
+    UNKNOWN_STATUS_OF_INSERT,
+    BARRIER_TIMEOUT,
+    QUERY_WAS_CANCELLED,
+    DEADLOCK_AVOIDED,
+    CANNOT_ASSIGN_ALTER,
+    KEEPER_EXCEPTION,
+];
+
+/// Files that cannot be opened or are missing, and wrong checksums or data: a fault of this replica.
+const DAMAGED: &[u32] = &[
+    CHECKSUM_DOESNT_MATCH,
+    CANNOT_OPEN_FILE,
+    CANNOT_TRUNCATE_FILE,
+    FILE_DOESNT_EXIST,
+    INCORRECT_DATA,
+    NO_FILE_IN_DATA_PART,
+    CORRUPTED_DATA,
+    CANNOT_DECOMPRESS,
+];
 
 impl Error {
     /// Returns the server's error code, if the server answered.
@@ -71,75 +130,51 @@ impl Error {
     }
 
     /// Returns whether the node could not be reached at all.
-    pub fn is_unreachable(&self) -> bool {
+    pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self.kind, Kind::Network(_) | Kind::Tls(_) | Kind::Timeout(_) | Kind::Stalled(_))
     }
 
     /// Returns whether the account may not do this (wrong password, database denied, read-only, no grant).
-    pub fn is_denied(&self) -> bool {
-        matches!(self.code(), Some(164 | 192 | 193 | 194 | 195 | 291 | 452 | 497 | 516))
+    pub(crate) fn is_denied(&self) -> bool {
+        self.code().is_some_and(|code| DENIED.contains(&code))
     }
 
     /// Returns whether the server is overloaded: too many statements run there (code 202), or its merges must catch
     /// up first (code 252). An INSERT of more partitions than `max_partitions_per_insert_block` allows has code 252
     /// too, but waiting does not help it; only the message text distinguishes the two.
-    pub fn is_overload(&self) -> bool {
+    pub(crate) fn is_overload(&self) -> bool {
         match &self.kind {
-            Kind::Server { code: 202, .. } => true,
-            Kind::Server { code: 252, message } => !message.contains("INSERT block"),
+            Kind::Server { code: TOO_MANY_SIMULTANEOUS_QUERIES, .. } => true,
+            Kind::Server { code: TOO_MANY_PARTS, message } => !message.contains("INSERT block"),
             _ => false,
         }
     }
 
     /// Returns the remedy, by the server's code and not by its message.
-    pub fn remedy(&self) -> Remedy {
+    pub(crate) fn remedy(&self) -> Remedy {
         match &self.kind {
             Kind::Network(_) | Kind::Timeout(_) | Kind::Stalled(_) => Remedy::Retry,
             // A certificate does not become valid by itself; another replica's may be valid.
             Kind::Tls(_) => Remedy::Elsewhere,
             Kind::Answer(_) => Remedy::GiveUp,
             Kind::Server { code, .. } => match *code {
-                // network, time-outs, too many queries, too many parts, locks, concurrent ALTER, the server's own ZooKeeper
-                3
-                | 32
-                | 33
-                | 74
-                | 75
-                | 95
-                | 96
-                | 99..=102
-                | 159
-                | 198
-                | 202
-                | 203
-                | 209
-                | 210
-                | 225
-                | 236
-                | 242
-                | 243
-                | 252
-                | 279
-                | 285
-                | 286
-                | 319
-                | 335
-                | 394
-                | 473
-                | 517
-                | KEEPER_EXCEPTION => Remedy::Retry,
+                code if TRANSIENT.contains(&code) => Remedy::Retry,
                 // A staging table that no longer exists: the next attempt creates it again.
-                60 | 218 | 219 => Remedy::Retry,
-                241 => Remedy::Smaller,
-                // Files that cannot be opened or are missing, and wrong checksums or data: a fault of this replica.
-                40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => Remedy::Elsewhere,
+                UNKNOWN_TABLE | TABLE_IS_DROPPED | DATABASE_NOT_EMPTY => Remedy::Retry,
+                MEMORY_LIMIT_EXCEEDED => Remedy::Smaller,
+                code if DAMAGED.contains(&code) => Remedy::Elsewhere,
                 _ => Remedy::GiveUp,
             },
         }
     }
 
+    /// Returns the error as text without its node, for a message that names the node by itself.
+    pub(crate) fn without_node(&self) -> String {
+        format!("{}: {}", self.doing, self.reason())
+    }
+
     /// Returns the cause, with what the user can do about it.
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self.advice() {
             Some(advice) => format!("{} ({advice})", self.kind),
             None => self.kind.to_string(),
@@ -149,20 +184,26 @@ impl Error {
     /// Returns what the user can do about it.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.code()? {
-            46 if self.kind.to_string().contains("remoteSecure") => {
+            UNKNOWN_FUNCTION if self.kind.to_string().contains("remoteSecure") => {
                 "servers before 19.1 cannot speak TLS to others: leave <secure> out on the other side, or write another \
                  <transfer>"
             }
-            192..=194 | 516 => "check user and password of this replica in the task",
-            291 | 497 => "the account needs access to this database",
-            164 => "the account may only read",
-            359 => "raise max_partition_size_to_drop and max_table_size_to_drop on this server",
-            75 | 243 => "if its disk is full, free space there",
-            225 | 242 | KEEPER_EXCEPTION => "is this server's own ZooKeeper in order? See system.replicas there",
-            40 | 76 | 88 | 107 | 117 | 226 | 246 | 271 => "CHECK TABLE on this server tells which part is damaged",
-            252 if self.is_overload() => "its merges must catch up first",
-            202 => "lower --max-statements-per-server, or raise max_concurrent_queries there",
-            241 => "lower batch_bytes, or raise max_memory_usage in the settings of the task",
+            UNKNOWN_USER | WRONG_PASSWORD | REQUIRED_PASSWORD | AUTHENTICATION_FAILED => {
+                "check user and password of this replica in the task"
+            }
+            DATABASE_ACCESS_DENIED | ACCESS_DENIED => "the account needs access to this database",
+            READONLY => "the account may only read",
+            TABLE_SIZE_EXCEEDS_MAX_DROP_SIZE_LIMIT => {
+                "raise max_partition_size_to_drop and max_table_size_to_drop on this server"
+            }
+            CANNOT_WRITE_TO_FILE_DESCRIPTOR | NOT_ENOUGH_SPACE => "if its disk is full, free space there",
+            NO_ZOOKEEPER | TABLE_IS_READ_ONLY | KEEPER_EXCEPTION => {
+                "is this server's own ZooKeeper in order? See system.replicas there"
+            }
+            code if DAMAGED.contains(&code) => "CHECK TABLE on this server tells which part is damaged",
+            TOO_MANY_PARTS if self.is_overload() => "its merges must catch up first",
+            TOO_MANY_SIMULTANEOUS_QUERIES => "lower --max-statements-per-server, or raise max_concurrent_queries there",
+            MEMORY_LIMIT_EXCEEDED => "lower batch_bytes, or raise max_memory_usage in the settings of the task",
             _ => return None,
         })
     }
@@ -173,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_classed_by_the_servers_code() {
+    fn the_code_of_an_error_decides_its_remedy() {
         let error = |code| Error {
             node: "n".into(),
             doing: "cannot".into(),
@@ -194,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_asks_for_time_is_told_from_a_limit_of_one_insert() {
+    fn an_overloaded_server_is_distinguished_from_a_limit_of_one_insert() {
         let is_overload = |code, message: &str| {
             let kind = Kind::Server { code, message: message.into() };
             Error { node: "n".into(), doing: "cannot".into(), kind }.is_overload()

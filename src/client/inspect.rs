@@ -11,43 +11,43 @@ use crate::sql::{Privilege, Selection, SlotKey};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// The name of the disk.
-    pub name: String,
+    pub(crate) name: String,
     /// Free bytes.
-    pub free: u64,
+    pub(crate) free: u64,
     /// Total bytes.
-    pub total: u64,
+    pub(crate) total: u64,
 }
 
 /// An unfinished mutation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {
     /// The id of the mutation, such as `mutation_3.txt`.
-    pub id: String,
+    pub(crate) id: String,
     /// The command of the mutation.
-    pub command: String,
+    pub(crate) command: String,
     /// The server's text of its last failure; empty if it did not fail, or if the version does not report it.
-    pub failure: String,
+    pub(crate) failure: String,
 }
 
 /// A replica in a cluster that a server knows (`system.clusters`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterSeat {
+pub struct ClusterMember {
     /// The cluster.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// Number of the shard, from 1.
-    pub shard: u64,
+    pub(crate) shard: u64,
     /// The weight of the shard.
-    pub weight: u32,
+    pub(crate) weight: u32,
     /// The replica's host in the configuration.
-    pub host: String,
+    pub(crate) host: String,
     /// The address to which the server resolved it.
-    pub address: String,
+    pub(crate) address: String,
     /// The native port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Whether it is the queried server itself.
-    pub is_local: bool,
+    pub(crate) is_local: bool,
     /// `internal_replication`, if the version reports it (not 18.16).
-    pub internal_replication: Option<bool>,
+    pub(crate) internal_replication: Option<bool>,
 }
 
 /// Questions about a server and its tables. Every answer is complete or an error. All questions have a time limit,
@@ -80,5 +80,5 @@ pub trait Inspector: Send + Sync {
         settings: &Settings,
     ) -> Result<Vec<(u64, u64)>, Error>;
     /// Returns the clusters that a server knows, shard by shard.
-    async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error>;
+    async fn clusters(&self, node: &Node) -> Result<Vec<ClusterMember>, Error>;
 }

@@ -1,4 +1,4 @@
-//! The door to ClickHouse: the traits [`ServerClient`] (and [`Inspector`] for questions before a copy), and their
+//! The client of ClickHouse servers: the traits [`ServerClient`] (and [`Inspector`] for questions before a copy), and their
 //! implementation over HTTP. [`memory`] is a double for simulations; one suite, [`conformance`], runs on both.
 //!
 //! # Guarantees
@@ -13,6 +13,7 @@
 //! for a while. For a transfer the caller decides whether it still moves (see [`Watch`]). The limit starts when a
 //! request is sent. Before that the request waits for its permits, and up to ten minutes for a server that is full.
 
+pub(crate) mod codes;
 #[doc(hidden)]
 #[allow(missing_docs)] // tests, named by what they check
 #[cfg(any(test, feature = "doubles"))]
@@ -36,23 +37,25 @@ use crate::model::{Node, PartitionId, PartitionValue, TableName, setting_names};
 use crate::sql::required_settings::{Correction, SettingRule, corrections};
 use crate::sql::{Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
-pub use error::{Error, KEEPER_EXCEPTION, Kind, Remedy};
-pub use inspect::{ClusterSeat, Disk, Inspector, Mutation};
-pub use native::{has_dictionary_in_array, is_dealable};
+pub(crate) use error::Remedy;
+pub use error::{Error, Kind};
+pub(crate) use inspect::{ClusterMember, Disk, Inspector, Mutation};
+pub(crate) use native::{has_dictionary_in_array, is_dealable};
 pub use probe::{Fingerprint, Loss, Probe};
-pub use stall::{Course, STALL_SECONDS, STALL_TIMEOUT, StallVerdict, TransferObservation, Watch, look_every};
-pub use throttle::Throttle;
+pub use stall::STALL_TIMEOUT;
+pub(crate) use stall::{Course, STALL_SECONDS, StallVerdict, TransferObservation, Watch, observation_pause};
+pub(crate) use throttle::Throttle;
 pub use transfer::{Destination, Origin, Transfer};
 
 /// The version and settings of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFacts {
     /// `18.16.1`
-    pub version: String,
+    pub(crate) version: String,
     /// The settings that it knows, with their values for our account.
-    pub settings: BTreeMap<String, String>,
+    pub(crate) settings: BTreeMap<String, String>,
     /// Restrictions on settings for our account, by setting.
-    pub setting_rules: BTreeMap<String, SettingRule>,
+    pub(crate) setting_rules: BTreeMap<String, SettingRule>,
 }
 
 /// Properties of a server that definitions of tables, keys and conditions depend on.
@@ -68,29 +71,29 @@ pub struct ServerContext {
 
 impl ServerFacts {
     /// Returns the release, such as `(18, 16)`.
-    pub fn release(&self) -> (u32, u32) {
+    pub(crate) fn release(&self) -> (u32, u32) {
         let mut numbers = self.version.split('.').map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
     /// Returns whether our account there may only read (`readonly` 1 or 2).
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.settings.get("readonly").is_some_and(|value| value != "0")
     }
 
     /// Returns the server's name for a setting: the given name, or the other name of a renamed setting.
-    pub fn setting_name<'a>(&self, name: &'a str) -> Option<&'a str> {
+    pub(crate) fn setting_name<'a>(&self, name: &'a str) -> Option<&'a str> {
         setting_names(name).find(|name| self.settings.contains_key(*name))
     }
 
     /// Returns whether a SELECT of our account already shows the changes of unfinished mutations. Parts do not
     /// contain them.
-    pub fn applies_mutations_on_fly(&self) -> bool {
+    pub(crate) fn applies_mutations_on_fly(&self) -> bool {
         self.settings.get("apply_mutations_on_fly").is_some_and(|value| value == "1")
     }
 
     /// Returns the settings whose values for our account differ from those we need.
-    pub fn corrections(&self) -> Vec<Correction> {
+    pub(crate) fn corrections(&self) -> Vec<Correction> {
         corrections(&self.settings, &self.setting_rules)
     }
 
@@ -125,22 +128,22 @@ pub struct PartSizes {
 pub struct PartList {
     /// A text that changes when the table is recreated or its definition changes: its `uuid`, if it has one, and
     /// `metadata_modification_time`.
-    pub table: String,
+    pub(crate) table: String,
     /// The parts, in no order.
-    pub parts: Vec<PartName>,
+    pub(crate) parts: Vec<PartName>,
 }
 
 /// An active part of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartName {
+pub(crate) struct PartName {
     /// The partition.
-    pub id: PartitionId,
+    pub(crate) id: PartitionId,
     /// The name of the part: `<partition>_<first block>_<last block>_<level>`, with `_<version>` after a mutation.
-    pub name: String,
+    pub(crate) name: String,
     /// The number of rows of the part.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// A hash of its files before compression; empty if the server does not report it (18.16).
-    pub hash: String,
+    pub(crate) hash: String,
 }
 
 /// The number of rows with a value of the key.
@@ -184,7 +187,7 @@ pub struct Running {
 
 impl Running {
     /// Returns whether this is the SELECT of a relay (see [`Transfer::reading_id`]).
-    pub fn only_reads(&self) -> bool {
+    pub(crate) fn only_reads(&self) -> bool {
         self.query_id.rsplit(':').next().is_some_and(|last| last.starts_with("read"))
     }
 }
@@ -193,13 +196,13 @@ impl Running {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaState {
     /// Path of the table in the servers' ZooKeeper.
-    pub path: String,
+    pub(crate) path: String,
     /// The replica's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it accepts no writes at the moment.
-    pub readonly: bool,
+    pub(crate) readonly: bool,
     /// Entries in its queue, without merges.
-    pub queue: u64,
+    pub(crate) queue: u64,
 }
 
 /// Settings for one statement. The server that gets them knows all of them.

@@ -13,22 +13,22 @@ use crate::sql::{LossTest, Selection};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
     /// The name of the server's host.
-    pub host: String,
+    pub(crate) host: String,
     /// The second of its start, by its own clock.
-    pub started: i64,
+    pub(crate) started: i64,
     /// `serverUUID()`; `None` if the version has none, or if it is zero.
-    pub uuid: Option<String>,
+    pub(crate) uuid: Option<String>,
     /// The server's native port; `None` if the version does not report it.
-    pub port: Option<u64>,
+    pub(crate) port: Option<u64>,
 }
 
 /// The loss by a conversion of a column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loss {
     /// Rows whose value does not survive the conversion there and back.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The value of one of them, as text, cut if it is long; empty if no row loses its value.
-    pub example: String,
+    pub(crate) example: String,
 }
 
 /// The questions before a copy. A client that does not support one answers with an error.
@@ -73,6 +73,6 @@ pub trait Probe: Send + Sync {
 }
 
 fn silent(node: &Node) -> Error {
-    let kind = Kind::Answer("this door does not tell".into());
+    let kind = Kind::Answer("this client does not tell".into());
     Error { node: node.to_string(), doing: "cannot ask".into(), kind }
 }

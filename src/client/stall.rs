@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Running;
 
 /// How many seconds a statement or a transfer may move nothing, unless a user sets another limit.
-pub const STALL_SECONDS: u32 = 600;
+pub(crate) const STALL_SECONDS: u32 = 600;
 /// The same as a duration.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(STALL_SECONDS as u64);
 /// The pause between two observations of a statement.
@@ -22,7 +22,7 @@ const OBSERVATION_INTERVAL: Duration = Duration::from_secs(5);
 const LONGEST_GAP: Duration = Duration::from_secs(30);
 
 /// Returns the pause between two observations for a time limit: a short limit needs more of them.
-pub fn look_every(limit: Duration) -> Duration {
+pub(crate) fn observation_pause(limit: Duration) -> Duration {
     OBSERVATION_INTERVAL.min(limit / 4)
 }
 
@@ -35,30 +35,30 @@ pub struct Course {
 
 impl Course {
     /// Counts bytes of rows that passed this process.
-    pub fn passed(&self, bytes: usize) {
+    pub(crate) fn passed(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Returns how many bytes of rows have passed so far.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Marks the transfer as waiting until the result is dropped: for a permit, a full server, or a bandwidth limit.
-    pub fn wait(&self) -> Waits<'_> {
+    pub(crate) fn wait(&self) -> Waits<'_> {
         self.waits.fetch_add(1, Ordering::Relaxed);
         Waits(self)
     }
 
     /// Returns whether the transfer waits.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.waits.load(Ordering::Relaxed) > 0
     }
 }
 
 /// A guard: the transfer counts as waiting while this lives.
 #[derive(Debug)]
-pub struct Waits<'a>(&'a Course);
+pub(crate) struct Waits<'a>(&'a Course);
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
@@ -68,18 +68,18 @@ impl Drop for Waits<'_> {
 
 /// The state of a statement or transfer at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct TransferObservation {
+pub(crate) struct TransferObservation {
     /// The running statements, by the queried node. A node that did not answer is left out.
-    pub statements: BTreeMap<String, Vec<Running>>,
+    pub(crate) statements: BTreeMap<String, Vec<Running>>,
     /// The bytes that have passed this process.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Whether the transfer waits for its turn.
-    pub waits: bool,
+    pub(crate) waits: bool,
 }
 
 /// The verdict on an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StallVerdict {
+pub(crate) enum StallVerdict {
     /// It has moved since the last observation, or need not move.
     Moves,
     /// It has not moved, but not for long enough.
@@ -90,7 +90,7 @@ pub enum StallVerdict {
 
 /// The observations of one statement or transfer.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     limit: Duration,
     /// How long nothing has moved.
     still: Duration,
@@ -100,22 +100,31 @@ pub struct Watch {
     bytes: u64,
 }
 
-/// The id of a statement, and what it has read, written and moved.
-type Progress = (String, u64, u64, u64);
+/// The progress of a statement.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Progress {
+    query_id: String,
+    read_rows: u64,
+    written_rows: u64,
+    moved: u64,
+}
 
 impl Watch {
     /// Starts the observation now.
-    pub fn new(limit: Duration, now: Instant) -> Self {
+    pub(crate) fn new(limit: Duration, now: Instant) -> Self {
         Self { limit, still: Duration::ZERO, last: now, seen: BTreeMap::new(), bytes: 0 }
     }
 
     /// Judges one more observation.
-    pub fn judge(&mut self, observation: &TransferObservation, now: Instant) -> StallVerdict {
+    pub(crate) fn judge(&mut self, observation: &TransferObservation, now: Instant) -> StallVerdict {
         let mut moved = observation.waits || observation.bytes != self.bytes;
         self.bytes = observation.bytes;
         for (node, statements) in &observation.statements {
-            let done = |statement: &Running| {
-                (statement.query_id.clone(), statement.read_rows, statement.written_rows, statement.moved)
+            let done = |statement: &Running| Progress {
+                query_id: statement.query_id.clone(),
+                read_rows: statement.read_rows,
+                written_rows: statement.written_rows,
+                moved: statement.moved,
             };
             let mut done: Vec<Progress> = statements.iter().map(done).collect();
             done.sort_unstable();
@@ -141,8 +150,8 @@ mod tests {
         Running { query_id: "q".into(), elapsed: 1.0, read_rows: read, written_rows: written, moved }
     }
 
-    fn observation(at: &[(&str, Vec<Running>)], bytes: u64) -> TransferObservation {
-        let statements = at.iter().map(|(node, running)| ((*node).to_owned(), running.clone())).collect();
+    fn observation(nodes: &[(&str, Vec<Running>)], bytes: u64) -> TransferObservation {
+        let statements = nodes.iter().map(|(node, running)| ((*node).to_owned(), running.clone())).collect();
         TransferObservation { statements, bytes, waits: false }
     }
 
@@ -152,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_moves_nothing_for_the_limit_is_stalled_and_what_moves_at_all_is_not() {
+    async fn a_transfer_without_progress_for_the_stall_timeout_is_ended() {
         let mut watch = Watch::new(Duration::from_secs(60), Instant::now());
         let still = observation(&[("a", vec![running(5, 5, 5)]), ("b", vec![])], 7);
         assert_eq!(after(&mut watch, &still, 20).await, StallVerdict::Moves);
@@ -178,7 +187,7 @@ mod tests {
 
     /// The running time of a statement is no progress, and a node that does not answer shows none.
     #[tokio::test(start_paused = true)]
-    async fn silence_is_no_progress() {
+    async fn a_node_that_does_not_answer_shows_no_progress() {
         let mut watch = Watch::new(Duration::from_secs(60), Instant::now());
         let mut statement = running(5, 5, 5);
         assert_eq!(after(&mut watch, &observation(&[("a", vec![statement.clone()])], 0), 1).await, StallVerdict::Moves);
@@ -193,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_that_is_waited_or_not_looked_at_does_not_count() {
+    async fn the_time_of_a_wait_or_of_a_frozen_process_does_not_count() {
         let mut watch = Watch::new(Duration::from_secs(60), Instant::now());
         let course = Course::default();
         let seen = |waits| TransferObservation { waits, ..observation(&[("a", vec![running(1, 1, 1)])], 0) };

@@ -57,7 +57,7 @@ impl Throttle {
     }
 
     /// Sets the limit in bytes a second; `None` means no limit. Returns whether it differs from the old one.
-    pub fn set_rate(&self, rate: Option<NonZeroU64>) -> bool {
+    pub(crate) fn set_rate(&self, rate: Option<NonZeroU64>) -> bool {
         let changed = self.state(|state| state.set(rate));
         if changed {
             self.changed.notify_waiters();
@@ -68,7 +68,7 @@ impl Throttle {
     /// Waits until this many bytes may pass. If the rate is changed, waiting callers pass at once.
     ///
     /// Cancellation: the bytes count as passed.
-    pub async fn pass(&self, bytes: usize) {
+    pub(crate) async fn pass(&self, bytes: usize) {
         // Before the rate is read, so that no change is missed.
         let changed = self.changed.notified();
         let Some(due) = self.state(|state| state.take(bytes, Instant::now())) else { return };
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_pass_share_the_rate() {
+    async fn all_transfers_share_the_rate() {
         let throttle = throttle(1_000_000);
         let begun = Instant::now();
         join_all([10_000; 3].map(async |bytes| {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rest_is_worth_no_more_than_a_burst() {
+    async fn idle_time_allows_no_more_than_one_burst() {
         let throttle = throttle(1000);
         throttle.pass(100).await;
         tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rate_that_changes_counts_at_once() {
+    async fn a_changed_rate_applies_at_once() {
         let throttle = Arc::new(throttle(1));
         let begun = Instant::now();
         let waiting = tokio::spawn({

@@ -75,18 +75,18 @@ impl Destination {
 impl Transfer {
     /// Returns the id by which all statements of the transfer are found: those on other nodes start with it or have
     /// ids of their own.
-    pub fn query_id(&self) -> &str {
+    pub(crate) fn query_id(&self) -> &str {
         self.to.first().map_or("", |first| &first.query_id)
     }
 
     /// Returns the id of a relay's statement that reads from one of the origins. All statements may run on one
     /// server, where ids must differ. The id starts like the others, so that a search by prefix finds all of them.
-    pub fn reading_id(&self, origin: usize) -> String {
+    pub(crate) fn reading_id(&self, origin: usize) -> String {
         format!("{}:read{}", self.query_id(), if origin > 0 { origin.to_string() } else { String::new() })
     }
 
     /// Returns the table function that a push of dealt rows inserts into; `None` if one statement cannot express it.
-    pub fn dealt_into(&self) -> Option<String> {
+    pub(crate) fn dealt_into(&self) -> Option<String> {
         let to: Vec<(&Node, Range<u64>)> = self.to.iter().map(|to| (to.node.as_ref(), to.slots.clone())).collect();
         sql::remote_dealt(&to, &self.into, self.dealt.as_ref()?)
     }
@@ -97,7 +97,7 @@ impl Transfer {
     }
 
     /// Returns the nodes where its statements run, with the prefixes of their ids.
-    pub fn statements(&self) -> Vec<(&Arc<Node>, &str)> {
+    pub(crate) fn statements(&self) -> Vec<(&Arc<Node>, &str)> {
         let sent = self.pairs().into_iter().map(|(from, to)| (&from.node, to.query_id.as_str()));
         let read = self.from.iter().map(|from| (&from.node, self.query_id()));
         let taken = self.to.iter().map(|to| (&to.node, to.query_id.as_str()));
@@ -136,7 +136,7 @@ impl Transfer {
     }
 
     /// Returns the error of a transfer that has moved nothing for too long. It names the node that carries the rows.
-    pub fn stalled(&self, still: Duration) -> Error {
+    pub(crate) fn stalled(&self, still: Duration) -> Error {
         let node = self.statements().first().map(|(node, _)| node.to_string()).unwrap_or_default();
         Error { node, doing: self.doing(), kind: Kind::Stalled(still) }
     }

@@ -18,19 +18,19 @@ use super::*;
 macro_rules! coordinator_conformance {
     ($make:ident) => {
         $crate::coordinator_conformance!($make:
-            nodes_come_change_and_go,
-            stale_versions_and_wrong_shapes_are_conflicts,
-            a_commit_is_all_or_nothing_and_names_the_step,
-            children_are_sorted_and_only_its_own,
-            many_nodes_in_the_order_asked,
-            ephemeral_nodes_go_with_their_session,
+            nodes_are_created_changed_and_deleted,
+            stale_versions_and_missing_or_existing_nodes_are_conflicts,
+            a_commit_applies_all_steps_or_none_and_names_the_failed_step,
+            children_are_sorted_and_without_grandchildren,
+            many_nodes_are_returned_in_the_requested_order,
+            ephemeral_nodes_are_deleted_when_their_session_ends,
             a_watch_fires_once_for_each_kind_of_change,
-            a_watch_of_children_fires_for_coming_and_going,
+            a_watch_of_children_fires_when_a_child_is_created_or_deleted,
             watches_are_independent_of_each_other,
-            a_closed_session_says_so_at_once,
+            every_call_in_a_closed_session_fails_at_once,
             compare_and_set_loses_no_update,
-            what_can_not_be_done_is_refused_before_it_is_sent,
-            helpers_bear_company,
+            large_commits_and_malformed_paths_are_refused_before_they_are_sent,
+            helpers_may_run_in_several_sessions_at_once,
         );
     };
     ($make:ident: $($test:ident,)*) => {
@@ -68,11 +68,11 @@ fn node(data: &str, version: Version) -> Option<Stored> {
 }
 
 #[track_caller]
-fn conflict(outcome: Result<(), Error>, at: usize, path: &str, expected: Conflict) {
-    assert_eq!(outcome, Err(Error::Conflict { op: at, path: path.to_owned(), why: expected }));
+fn conflict(outcome: Result<(), Error>, step: usize, path: &str, expected: Conflict) {
+    assert_eq!(outcome, Err(Error::Conflict { op: step, path: path.to_owned(), why: expected }));
 }
 
-pub async fn nodes_come_change_and_go(coordinator: &dyn Coordinator, base: &str) {
+pub async fn nodes_are_created_changed_and_deleted(coordinator: &dyn Coordinator, base: &str) {
     let session = session(coordinator).await;
     assert_eq!(session.get(base).await.unwrap(), None);
     assert_eq!(session.children(base).await.unwrap(), None);
@@ -93,7 +93,7 @@ pub async fn nodes_come_change_and_go(coordinator: &dyn Coordinator, base: &str)
     assert_eq!((again.data, again.version), (vec![0, 255], 0));
 }
 
-pub async fn stale_versions_and_wrong_shapes_are_conflicts(coordinator: &dyn Coordinator, base: &str) {
+pub async fn stale_versions_and_missing_or_existing_nodes_are_conflicts(coordinator: &dyn Coordinator, base: &str) {
     let session = start(coordinator, base).await;
     let (a, b, missing) = (format!("{base}/a"), format!("{base}/a/b"), format!("{base}/no/no"));
     session.commit(vec![Op::create(&a, "")]).await.unwrap();
@@ -111,7 +111,7 @@ pub async fn stale_versions_and_wrong_shapes_are_conflicts(coordinator: &dyn Coo
     assert_eq!(session.get(&a).await.unwrap(), node("", 0));
 }
 
-pub async fn a_commit_is_all_or_nothing_and_names_the_step(coordinator: &dyn Coordinator, base: &str) {
+pub async fn a_commit_applies_all_steps_or_none_and_names_the_failed_step(coordinator: &dyn Coordinator, base: &str) {
     let session = start(coordinator, base).await;
     let (a, b) = (format!("{base}/a"), format!("{base}/a/b"));
     // Later steps see earlier ones.
@@ -141,7 +141,7 @@ pub async fn a_commit_is_all_or_nothing_and_names_the_step(coordinator: &dyn Coo
     conflict(session.commit(vec![Op::check(&a, 5), Op::create(&c, "")]).await, 0, &a, Conflict::Version);
 }
 
-pub async fn children_are_sorted_and_only_its_own(coordinator: &dyn Coordinator, base: &str) {
+pub async fn children_are_sorted_and_without_grandchildren(coordinator: &dyn Coordinator, base: &str) {
     let session = start(coordinator, base).await;
     for name in ["b", "a-", "a", "a/x", "ä", "10", "9"] {
         session.commit(vec![Op::create(format!("{base}/{name}"), "")]).await.unwrap();
@@ -151,21 +151,22 @@ pub async fn children_are_sorted_and_only_its_own(coordinator: &dyn Coordinator,
     assert_eq!(session.children(&format!("{base}/a")).await.unwrap(), Some(vec!["x".into()]));
 }
 
-pub async fn many_nodes_in_the_order_asked(coordinator: &dyn Coordinator, base: &str) {
+pub async fn many_nodes_are_returned_in_the_requested_order(coordinator: &dyn Coordinator, base: &str) {
     let session = start(coordinator, base).await;
-    let path = |at: usize| format!("{base}/{at}");
-    for some in (0..1200).collect::<Vec<usize>>().chunks(300) {
-        let made = some.iter().filter(|at| !at.is_multiple_of(3)).map(|at| Op::create(path(*at), at.to_string()));
-        session.commit(made.collect()).await.unwrap();
+    let path = |number: usize| format!("{base}/{number}");
+    for numbers in (0..1200).collect::<Vec<usize>>().chunks(300) {
+        let created = numbers.iter().filter(|number| !number.is_multiple_of(3));
+        let ops = created.map(|number| Op::create(path(*number), number.to_string()));
+        session.commit(ops.collect()).await.unwrap();
     }
-    let asked: Vec<_> = (0..1200).rev().map(path).collect();
-    let found = session.get_many(&asked).await.unwrap();
-    let expected = |at: usize| (!at.is_multiple_of(3)).then(|| node(&at.to_string(), 0)).flatten();
+    let paths: Vec<_> = (0..1200).rev().map(path).collect();
+    let found = session.get_many(&paths).await.unwrap();
+    let expected = |number: usize| (!number.is_multiple_of(3)).then(|| node(&number.to_string(), 0)).flatten();
     assert_eq!(found, (0..1200).rev().map(expected).collect::<Vec<_>>());
     assert_eq!(session.get_many(&[]).await.unwrap(), []);
 }
 
-pub async fn ephemeral_nodes_go_with_their_session(coordinator: &dyn Coordinator, base: &str) {
+pub async fn ephemeral_nodes_are_deleted_when_their_session_ends(coordinator: &dyn Coordinator, base: &str) {
     let watching = start(coordinator, base).await;
     let (closed, dropped) = (session(coordinator).await, session(coordinator).await);
     let (a, b) = (format!("{base}/a"), format!("{base}/b"));
@@ -178,10 +179,10 @@ pub async fn ephemeral_nodes_go_with_their_session(coordinator: &dyn Coordinator
     assert!(matches!(below, Err(Error::Refused { .. })), "{below:?}");
 
     closed.close().await;
-    assert_eq!(watching.get(&a).await.unwrap(), None, "given back at once");
-    let (_, gone) = watching.watch(&b).await.unwrap();
+    assert_eq!(watching.get(&a).await.unwrap(), None, "the node is deleted at once");
+    let (_, deleted) = watching.watch(&b).await.unwrap();
     drop(dropped);
-    fired(gone).await.unwrap();
+    fired(deleted).await.unwrap();
     assert_eq!(watching.children(base).await.unwrap(), Some(vec![]));
 }
 
@@ -209,7 +210,7 @@ pub async fn a_watch_fires_once_for_each_kind_of_change(coordinator: &dyn Coordi
     fired(change).await.unwrap();
 }
 
-pub async fn a_watch_of_children_fires_for_coming_and_going(coordinator: &dyn Coordinator, base: &str) {
+pub async fn a_watch_of_children_fires_when_a_child_is_created_or_deleted(coordinator: &dyn Coordinator, base: &str) {
     let (watching, changing) = (session(coordinator).await, session(coordinator).await);
     let child = format!("{base}/a");
     for (op, before) in [
@@ -255,7 +256,7 @@ pub async fn watches_are_independent_of_each_other(coordinator: &dyn Coordinator
     fired(children).await.unwrap();
 }
 
-pub async fn a_closed_session_says_so_at_once(coordinator: &dyn Coordinator, base: &str) {
+pub async fn every_call_in_a_closed_session_fails_at_once(coordinator: &dyn Coordinator, base: &str) {
     let session = start(coordinator, base).await;
     let (_, change) = session.watch(base).await.unwrap();
     let (_, children) = session.watch_children(base).await.unwrap();
@@ -295,7 +296,10 @@ pub async fn compare_and_set_loses_no_update(coordinator: &dyn Coordinator, base
     assert_eq!(counted, node(&(6 * EACH).to_string(), 6 * EACH as Version));
 }
 
-pub async fn what_can_not_be_done_is_refused_before_it_is_sent(coordinator: &dyn Coordinator, base: &str) {
+pub async fn large_commits_and_malformed_paths_are_refused_before_they_are_sent(
+    coordinator: &dyn Coordinator,
+    base: &str,
+) {
     let session = start(coordinator, base).await;
     let (a, b) = (format!("{base}/a"), format!("{base}/b"));
     let large = vec![b'x'; COMMIT_LIMIT + 1];
@@ -321,11 +325,11 @@ pub async fn what_can_not_be_done_is_refused_before_it_is_sent(coordinator: &dyn
     assert!(!session.is_lost());
 }
 
-pub async fn helpers_bear_company(coordinator: &dyn Coordinator, base: &str) {
+pub async fn helpers_may_run_in_several_sessions_at_once(coordinator: &dyn Coordinator, base: &str) {
     let sessions = join_all((0..4).map(|_| session(coordinator))).await;
     let deep = format!("{base}/a/b/c");
-    for made in join_all(sessions.iter().map(|session| ensure_path(&**session, &deep))).await {
-        made.unwrap();
+    for created in join_all(sessions.iter().map(|session| ensure_path(&**session, &deep))).await {
+        created.unwrap();
     }
     let session = &*sessions[0];
     assert_eq!(session.get(&deep).await.unwrap(), node("", 0));
@@ -336,7 +340,7 @@ pub async fn helpers_bear_company(coordinator: &dyn Coordinator, base: &str) {
     assert_eq!(create_if_absent(session, &path, b"yours".to_vec()).await, Ok(false));
     assert_eq!(session.get(&path).await.unwrap(), node("mine", 0));
 
-    let many = (0..500).map(|at| Op::create(format!("{deep}/{at}"), "")).collect();
+    let many = (0..500).map(|number| Op::create(format!("{deep}/{number}"), "")).collect();
     session.commit(many).await.unwrap();
     for deleted in join_all(sessions.iter().map(|session| delete_tree(&**session, base))).await {
         deleted.unwrap();

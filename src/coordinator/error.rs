@@ -107,7 +107,8 @@ impl Error {
 
     /// Returns whether work can continue later without a change by the user: after reading again
     /// ([`Error::Unknown`]), in a new session ([`Error::SessionLost`]), or after a pause ([`Error::Unreachable`]).
-    pub fn is_retriable(&self) -> bool {
+    #[cfg(any(test, feature = "doubles"))]
+    pub(crate) fn is_retriable(&self) -> bool {
         matches!(self, Self::Unknown { .. } | Self::SessionLost { .. } | Self::Unreachable { .. })
     }
 

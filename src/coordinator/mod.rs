@@ -1,4 +1,4 @@
-//! The door to the coordinator: a small tree of nodes that workers share.
+//! The client of the coordinator: a small tree of nodes that workers share.
 //!
 //! [`Coordinator`] opens [`Session`]s; all reads and writes go through a session. Implementations:
 //! [`ZooKeeperCoordinator`] (ZooKeeper, ClickHouse Keeper), [`LocalCoordinator`] (a file on one machine, no server)
@@ -23,7 +23,7 @@
 #[cfg(any(test, feature = "doubles"))]
 pub mod conformance;
 mod error;
-pub mod local;
+pub(crate) mod local;
 #[cfg(any(test, feature = "doubles"))]
 mod memory;
 mod path;
@@ -40,19 +40,20 @@ pub use error::{Conflict, Error};
 pub use local::LocalCoordinator;
 #[cfg(any(test, feature = "doubles"))]
 pub use memory::MemoryCoordinator;
-pub use tree::{create_if_absent, delete_tree, ensure_path};
+pub use tree::delete_tree;
+pub(crate) use tree::{create_if_absent, ensure_path};
 pub use zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};
 
 /// How often a node's data was set since its creation; the first data has version 0.
-pub type Version = i32;
+pub(crate) type Version = i32;
 
 /// Advice for a ZooKeeper that everybody may change.
-pub const CLOSE_ZOOKEEPER: &str =
+pub(crate) const CLOSE_ZOOKEEPER: &str =
     "<identity>user:password</identity> in <zookeeper> of the file of --config closes it to others";
 
 /// The largest size of a commit in bytes, names and data together. ZooKeeper closes the connection on a request of
 /// `jute.maxbuffer` (1 MiB − 1 by default) or more. Some room is left for the request's own fields.
-pub const COMMIT_LIMIT: usize = 0xf_ffff - 4096;
+pub(crate) const COMMIT_LIMIT: usize = 0xf_ffff - 4096;
 
 /// A node as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub struct Stored {
     /// The data of the node.
     pub data: Vec<u8>,
     /// The version of the data.
-    pub version: Version,
+    pub(crate) version: Version,
     /// The [`Session::id`] that an ephemeral node belongs to; `None` for a persistent one.
     pub ephemeral_owner: Option<String>,
 }
@@ -128,7 +129,7 @@ impl Op {
     }
 
     /// Returns a step that deletes a node.
-    pub fn delete(path: impl Into<String>, version: impl Into<Option<Version>>) -> Self {
+    pub(crate) fn delete(path: impl Into<String>, version: impl Into<Option<Version>>) -> Self {
         Self::Delete { path: path.into(), version: version.into() }
     }
 

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parents_up_to_the_root() {
+    fn each_path_except_the_root_has_a_parent() {
         assert_eq!(parent("/a/b"), Some("/a"));
         assert_eq!(parent("/a"), Some("/"));
         assert_eq!(parent("/"), None);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_paths_are_refused_by_name() {
+    fn malformed_paths_are_refused_and_named() {
         for good in ["/", "/a", "/a/b.c/…", "/.a"] {
             assert_eq!(check("here", good), Ok(()), "{good}");
         }

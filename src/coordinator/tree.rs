@@ -17,7 +17,7 @@ const MAX_ROUNDS: usize = 10;
 ///
 /// # Errors
 /// As [`Session::commit`]; after several lost answers the last [`Error::Unknown`].
-pub async fn ensure_path(session: &dyn Session, path: &str) -> Result<(), Error> {
+pub(crate) async fn ensure_path(session: &dyn Session, path: &str) -> Result<(), Error> {
     // Starts at the node: nodes near the root may be forbidden to us, and need not be touched if they exist.
     let mut missing = Vec::new();
     let mut next = Some(path);
@@ -48,7 +48,7 @@ pub async fn ensure_path(session: &dyn Session, path: &str) -> Result<(), Error>
 ///
 /// # Errors
 /// As [`Session::commit`]; a missing parent is a [`Conflict::Missing`].
-pub async fn create_if_absent(session: &dyn Session, path: &str, data: Vec<u8>) -> Result<bool, Error> {
+pub(crate) async fn create_if_absent(session: &dyn Session, path: &str, data: Vec<u8>) -> Result<bool, Error> {
     match session.commit(vec![Op::create(path, data)]).await {
         Ok(()) => Ok(true),
         Err(error) if error.conflict() == Some(Conflict::Exists) => Ok(false),

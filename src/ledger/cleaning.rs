@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Ledger, LedgerError, TASK, parsed};
 use crate::coordinator::{Conflict, Error, Op};
 use crate::model::AttemptNo;
-use crate::protocol::{Claim, PieceRecord, TaskId, TaskRecord};
+use crate::protocol::{Claim, HeldClaim, PieceRecord, TaskId, TaskRecord};
 use crate::runtime::fault_point::fault_point;
 
 /// Nodes that have one node for each table, batch or group of pieces below them.
@@ -29,7 +29,7 @@ const ALL: [&str; 13] = [
 
 /// The result of removing a task from the coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forgotten {
+pub(crate) enum Forgotten {
     /// The node of the task and all nodes below it are removed.
     Everything,
     /// The node of the task stays, with nodes of others below it.
@@ -37,21 +37,21 @@ pub enum Forgotten {
 }
 
 impl Ledger {
-    /// Reads the claims, each with the worker that holds it.
-    pub async fn claim_holders(&self) -> Result<Vec<(Claim, String)>, LedgerError> {
+    /// Reads the claims.
+    pub(crate) async fn claim_holders(&self) -> Result<Vec<HeldClaim>, LedgerError> {
         let names = self.session.children(&self.path("claims")).await?.unwrap_or_default();
         let paths: Vec<String> = names.iter().map(|name| self.path(&format!("claims/{name}"))).collect();
         let found = self.session.get_many(&paths).await?;
         let held = names.into_iter().zip(found).filter_map(|(name, stored)| {
             let worker = String::from_utf8_lossy(&stored?.data).into_owned();
-            Some((Claim::parse(&name), worker))
+            Some(HeldClaim { claim: Claim::parse(&name), worker })
         });
         Ok(held.collect())
     }
 
     /// Reads the tasks next to this one in the coordinator, with their paths. The list is only a hint and leaves out tasks that
     /// cannot be read.
-    pub async fn neighbours(&self) -> BTreeMap<TaskId, String> {
+    pub(crate) async fn neighbours(&self) -> BTreeMap<TaskId, String> {
         let Some((parent, own)) = self.root.rsplit_once('/') else { return BTreeMap::new() };
         let above = if parent.is_empty() { "/" } else { parent };
         let names = self.session.children(above).await.ok().flatten().unwrap_or_default();
@@ -67,7 +67,7 @@ impl Ledger {
     }
 
     /// Returns whether a worker has ever begun to copy a piece of the task.
-    pub async fn is_begun(&self) -> Result<bool, LedgerError> {
+    pub(crate) async fn is_begun(&self) -> Result<bool, LedgerError> {
         let groups = self.session.children(&self.path("pieces")).await?.unwrap_or_default();
         let paths: Vec<String> = groups.iter().map(|group| self.path(&format!("pieces/{group}"))).collect();
         for (path, stored) in paths.iter().zip(self.session.get_many(&paths).await?) {
@@ -83,7 +83,7 @@ impl Ledger {
     /// Removes the task from the coordinator. The caller must hold all its places under `place`. Marks the record first, since the
     /// removal takes several commits. The last commit removes all remaining nodes at once, together with the place. If the caller dies
     /// in between, the removal must run again.
-    pub async fn forget(&self, place: &str) -> Result<Forgotten, LedgerError> {
+    pub(crate) async fn forget(&self, place: &str) -> Result<Forgotten, LedgerError> {
         self.set_task(|record| record.forgotten = true).await?;
         for name in LARGE {
             let children = self.session.children(&self.path(name)).await?.unwrap_or_default();

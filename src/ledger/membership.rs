@@ -21,7 +21,7 @@ const BEGINNER: &str = "next-pass@";
 
 /// The result of waiting for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WorkerPlace {
+pub(crate) enum WorkerPlace {
     /// The worker has a place.
     Taken,
     /// The run was interrupted.
@@ -31,13 +31,13 @@ pub enum WorkerPlace {
 }
 
 /// The limit on the number of workers, which the task's description sets.
-pub struct Limit<'a> {
+pub(crate) struct Limit<'a> {
     /// The task as this worker knows it.
-    pub task: &'a Task,
+    pub(crate) task: &'a Task,
     /// The elements of the task that the plan depends on.
-    pub inputs: &'a BTreeMap<String, String>,
+    pub(crate) inputs: &'a BTreeMap<String, String>,
     /// The source of secrets that a description does not contain.
-    pub secrets: &'a dyn SecretSource,
+    pub(crate) secrets: &'a dyn SecretSource,
 }
 
 impl Limit<'_> {
@@ -48,7 +48,7 @@ impl Limit<'_> {
 }
 
 /// Waits for a place, until the run is interrupted, the task is cancelled or the session is lost.
-pub async fn take_place(
+pub(crate) async fn take_place(
     ledger: &Ledger,
     worker: &str,
     known: &Limit<'_>,
@@ -128,7 +128,7 @@ fn is_all(place: &str) -> bool {
 
 /// Takes all places, if there is no other place and no claim. Returns `false` if there is one. `place` is the result of
 /// [`cleaner_place`] or [`beginner_place`] for `holder`.
-pub async fn take_all(ledger: &Ledger, place: &str, holder: &str) -> Result<bool, LedgerError> {
+pub(crate) async fn take_all(ledger: &Ledger, place: &str, holder: &str) -> Result<bool, LedgerError> {
     let session = ledger.session();
     let own = ledger.path(place);
     match create_if_absent(session.as_ref(), &ledger.path(VERSION), Vec::new()).await {
@@ -155,36 +155,36 @@ pub async fn take_all(ledger: &Ledger, place: &str, holder: &str) -> Result<bool
 }
 
 /// Releases the place of a worker.
-pub async fn leave_place(ledger: &Ledger, worker: &str) {
+pub(crate) async fn leave_place(ledger: &Ledger, worker: &str) {
     if let Err(error) = ledger.give_up(&format!("{PLACES}/{worker}")).await {
         tracing::debug!("cannot give the place back: {error}");
     }
 }
 
 /// Reads the workers that have a place, in the order of their names.
-pub async fn places(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
+pub(crate) async fn places(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
     Ok(ledger.session().children(&ledger.path(PLACES)).await?.unwrap_or_default())
 }
 
 /// Reads the workers that have a place, and watches for their next change.
-pub async fn watch_places(ledger: &Ledger) -> Result<(Vec<String>, Change), LedgerError> {
+pub(crate) async fn watch_places(ledger: &Ledger) -> Result<(Vec<String>, Change), LedgerError> {
     let (places, change) = ledger.session().watch_children(&ledger.path(PLACES)).await?;
     Ok((places.unwrap_or_default(), change))
 }
 
 /// Returns whether there are more workers than `limit`, and this one is among those that should leave.
-pub fn is_surplus(places: &[String], worker: &str, limit: u32) -> bool {
+pub(crate) fn is_surplus(places: &[String], worker: &str, limit: u32) -> bool {
     places.iter().position(|place| place == worker).is_some_and(|rank| rank >= limit as usize)
 }
 
 /// Waits until one of the changes happens, or can no longer happen.
-pub async fn any(changes: Vec<Change>) {
+pub(crate) async fn any(changes: Vec<Change>) {
     // A change that can no longer happen means that the session is over. The caller notices that itself.
     let _ = select_all(changes.into_iter().map(|change| change.fired().boxed())).await;
 }
 
 /// Returns the session of a ledger, to wait for its end.
-pub fn session(ledger: &Ledger) -> Arc<dyn Session> {
+pub(crate) fn session(ledger: &Ledger) -> Arc<dyn Session> {
     ledger.session().clone()
 }
 
@@ -236,10 +236,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cleaner_waits_for_nobody_and_everybody_waits_for_a_cleaner() {
+    async fn a_cleaner_never_waits_and_workers_wait_for_a_cleaner() {
         let coordinator = MemoryCoordinator::new();
         let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
-        let (_hand, interrupt) = Interrupt::by_hand();
+        let (_sender, interrupt) = Interrupt::manual();
         let known = KnownTask::of(2);
         let limit = known.limit();
         let take = || take_place(&worker, "w", &limit, &interrupt);
@@ -266,10 +266,10 @@ mod tests {
 
     /// A description that workers cannot use does not change the limit. The last good description sets it, also for waiting workers.
     #[tokio::test]
-    async fn who_waits_for_a_place_goes_by_the_last_good_description() {
+    async fn a_waiting_worker_uses_the_limit_of_the_last_valid_description() {
         let coordinator = MemoryCoordinator::new();
         let (first, second) = (ledger(&coordinator).await, ledger(&coordinator).await);
-        let (_hand, interrupt) = Interrupt::by_hand();
+        let (_sender, interrupt) = Interrupt::manual();
         let known = KnownTask::of(1);
         let limit = known.limit();
         assert_eq!(take_place(&first, "a", &limit, &interrupt).await.unwrap(), WorkerPlace::Taken);
@@ -295,7 +295,7 @@ mod tests {
         for lead in 0..24 {
             let coordinator = MemoryCoordinator::new();
             let (worker, cleaner) = (ledger(&coordinator).await, ledger(&coordinator).await);
-            let (_hand, interrupt) = Interrupt::by_hand();
+            let (_sender, interrupt) = Interrupt::manual();
             let known = KnownTask::of(2);
             let limit = known.limit();
             let mut worker_place = std::pin::pin!(take_place(&worker, "w", &limit, &interrupt));
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn those_beyond_the_limit_leave_and_nobody_else() {
+    fn only_workers_beyond_the_limit_leave() {
         let places = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
         let leaving = |limit| places.iter().filter(|place| is_surplus(&places, place, limit)).count();
         assert_eq!((leaving(3), leaving(2), leaving(0)), (0, 1, 3));

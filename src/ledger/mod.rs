@@ -34,10 +34,11 @@ use serde::de::DeserializeOwned;
 use crate::coordinator::{Change, Conflict, Error, Op, Session, Stored, Version, ensure_path};
 use crate::protocol::TaskRecord;
 
-pub use cleaning::Forgotten;
+pub(crate) use cleaning::Forgotten;
 pub(crate) use packed::{encoded, parsed};
-pub use plans::footprint;
-pub use work::{Cache, ClaimChange, Processed, status_text};
+pub(crate) use plans::footprint;
+pub use work::status_text;
+pub(crate) use work::{Cache, ClaimChange, Processed};
 
 /// The most bytes of a plan in one node. ZooKeeper takes less than 1 MiB.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -64,14 +65,14 @@ pub enum LedgerError {
 
 impl LedgerError {
     /// Returns whether the session is lost, so that a new session may succeed.
-    pub fn is_session_lost(&self) -> bool {
+    pub(crate) fn is_session_lost(&self) -> bool {
         matches!(self, Self::Keeper(Error::SessionLost { .. } | Error::Unreachable { .. }))
     }
 }
 
 /// The result of an attempt to change a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The record is changed.
     Done,
     /// Another writer was faster. The record must be read again.
@@ -99,12 +100,12 @@ impl Ledger {
     }
 
     /// Returns the session of the ledger.
-    pub fn session(&self) -> &Arc<dyn Session> {
+    pub(crate) fn session(&self) -> &Arc<dyn Session> {
         &self.session
     }
 
     /// Returns the path of a node of the task.
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.root)
     }
 
@@ -120,25 +121,25 @@ impl Ledger {
     }
 
     /// Reads the task's XML.
-    pub async fn description(&self) -> Result<Option<String>, LedgerError> {
+    pub(crate) async fn description(&self) -> Result<Option<String>, LedgerError> {
         let path = self.path("description");
         let Some(stored) = self.session.get(&path).await? else { return Ok(None) };
         String::from_utf8(stored.data).map(Some).map_err(|error| LedgerError::Damaged { path, why: error.to_string() })
     }
 
     /// Reads the task's XML, and watches for its next change.
-    pub async fn watch_description(&self) -> Result<(Option<String>, Change), LedgerError> {
+    pub(crate) async fn watch_description(&self) -> Result<(Option<String>, Change), LedgerError> {
         let (stored, change) = self.session.watch(&self.path("description")).await?;
         Ok((stored.map(|stored| String::from_utf8_lossy(&stored.data).into_owned()), change))
     }
 
     /// Reads the task's record.
-    pub async fn task(&self) -> Result<Option<TaskRecord>, LedgerError> {
+    pub(crate) async fn task(&self) -> Result<Option<TaskRecord>, LedgerError> {
         Ok(self.read(TASK).await?.map(|versioned| versioned.value))
     }
 
     /// Reads the task's record, and watches for its next change.
-    pub async fn watch_task(&self) -> Result<(Option<TaskRecord>, Change), LedgerError> {
+    pub(crate) async fn watch_task(&self) -> Result<(Option<TaskRecord>, Change), LedgerError> {
         let path = self.path(TASK);
         let (stored, change) = self.session.watch(&path).await?;
         let record = stored.map(|stored| parsed(&path, &stored.data)).transpose()?;
@@ -158,12 +159,12 @@ impl Ledger {
     }
 
     /// Replaces the description.
-    pub async fn upload(&self, description: &str) -> Result<(), LedgerError> {
+    pub(crate) async fn upload(&self, description: &str) -> Result<(), LedgerError> {
         self.settle(vec![Op::set(self.path("description"), description, None)]).await.map(drop)
     }
 
     /// Changes the task's record. Reads it and applies `change` again when another writer was faster.
-    pub async fn set_task(&self, change: impl Fn(&mut TaskRecord) + Send) -> Result<(), LedgerError> {
+    pub(crate) async fn set_task(&self, change: impl Fn(&mut TaskRecord) + Send) -> Result<(), LedgerError> {
         loop {
             let Some(mut found) = self.read::<TaskRecord>(TASK).await? else {
                 return Err(LedgerError::Damaged { path: self.path(TASK), why: "it is gone".into() });
@@ -183,17 +184,17 @@ impl Ledger {
     }
 
     /// Takes a claim that belongs to no record: on planning or finishing.
-    pub async fn claim(&self, name: &str, worker: &str) -> Result<Outcome, LedgerError> {
+    pub(crate) async fn claim(&self, name: &str, worker: &str) -> Result<Outcome, LedgerError> {
         self.settle(vec![Op::ephemeral(self.path(&format!("claims/{name}")), worker)]).await
     }
 
     /// Releases a claim.
-    pub async fn release(&self, name: &str) -> Result<(), LedgerError> {
+    pub(crate) async fn release(&self, name: &str) -> Result<(), LedgerError> {
         self.give_up(&format!("claims/{name}")).await
     }
 
     /// Deletes an ephemeral node of this session. Without that it would exist until the session ends.
-    pub async fn give_up(&self, name: &str) -> Result<(), LedgerError> {
+    pub(crate) async fn give_up(&self, name: &str) -> Result<(), LedgerError> {
         self.settle(vec![Op::delete(self.path(name), None)]).await.map(drop)
     }
 

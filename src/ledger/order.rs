@@ -9,14 +9,14 @@ pub(super) const ORDER: &str = "order";
 
 impl Ledger {
     /// Reads the order, and watches for its next change.
-    pub async fn watch_order(&self) -> Result<(Order, Change), LedgerError> {
+    pub(crate) async fn watch_order(&self) -> Result<(Order, Change), LedgerError> {
         let path = self.path(ORDER);
         let (stored, change) = self.session.watch(&path).await?;
         Ok((order(&path, stored)?, change))
     }
 
     /// Reads the order.
-    pub async fn order(&self) -> Result<Order, LedgerError> {
+    pub(crate) async fn order(&self) -> Result<Order, LedgerError> {
         let path = self.path(ORDER);
         let stored = self.session.get(&path).await?;
         order(&path, stored)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::client::Running;
 use crate::plan::TablePlan;
-use crate::protocol::{Claim, Order, PieceRef, ServerPlace, TableRecords, TaskRecord};
+use crate::protocol::{HeldClaim, Order, PieceRef, ServerPlace, TableRecords, TaskRecord};
 
 /// The state of a task at one moment.
 #[derive(Debug, Clone)]
@@ -25,19 +25,35 @@ pub struct TaskOverview {
     pub by_table: Vec<TableRecords>,
     /// The workers that have a place.
     pub places: Vec<String>,
-    /// The claims, each with the worker that holds it.
-    pub claims: Vec<(Claim, String)>,
+    /// The claims.
+    pub claims: Vec<HeldClaim>,
     /// The taken places on servers: `<address>#<number>`.
     pub on_servers: Vec<ServerPlace>,
-    /// The running statements of the task, with their nodes.
-    pub statements: Vec<(String, PieceRef, Running)>,
+    /// The running statements of the task.
+    pub statements: Vec<TaskStatement>,
     /// The errors of nodes that did not answer.
     pub silent: Vec<String>,
 }
 
+/// A statement of a task that runs on a server.
+#[derive(Debug, Clone)]
+pub struct TaskStatement {
+    /// The address of the server.
+    pub node: String,
+    /// The piece that it is for.
+    pub piece: PieceRef,
+    /// The statement as the server shows it.
+    pub running: Running,
+}
+
 impl TaskOverview {
     /// Creates the state from the records alone.
-    pub fn alone(record: TaskRecord, order: Order, plans: Arc<Vec<TablePlan>>, by_table: Vec<TableRecords>) -> Self {
+    pub(crate) fn alone(
+        record: TaskRecord,
+        order: Order,
+        plans: Arc<Vec<TablePlan>>,
+        by_table: Vec<TableRecords>,
+    ) -> Self {
         Self {
             record,
             order,

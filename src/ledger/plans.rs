@@ -11,7 +11,7 @@ use crate::runtime::fault_point::fault_point;
 const MAX_CHUNKS: usize = 10_000;
 
 /// Returns the number of nodes that a plan and its records take, and the number of bytes of the plan.
-pub fn footprint(plan: &TablePlan) -> (usize, usize) {
+pub(crate) fn footprint(plan: &TablePlan) -> (usize, usize) {
     let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
     let bytes = encoded(plan).len();
     (groups(&pieces_of).len() + plan.batches.len() + processed_bits(plan) + bytes.div_ceil(CHUNK_BYTES), bytes)
@@ -20,7 +20,7 @@ pub fn footprint(plan: &TablePlan) -> (usize, usize) {
 impl Ledger {
     /// Stores the plans of all tables, in their order, with a new record for each of their pieces and batches. A plan exists when its
     /// first chunk exists, so the first chunks are written last.
-    pub async fn store_plans(&self, plans: &[(&TablePlan, Vec<BatchRecord>)]) -> Result<(), LedgerError> {
+    pub(crate) async fn store_plans(&self, plans: &[(&TablePlan, Vec<BatchRecord>)]) -> Result<(), LedgerError> {
         // An earlier planner may have died and left nodes.
         for name in ["plan", "pieces", "batches", "processed"] {
             self.delete_children(name, |_| true).await?;
@@ -47,7 +47,7 @@ impl Ledger {
     }
 
     /// Reads the plans of all tables. `tables` is their number.
-    pub async fn plans(&self, tables: usize) -> Result<Vec<TablePlan>, LedgerError> {
+    pub(crate) async fn plans(&self, tables: usize) -> Result<Vec<TablePlan>, LedgerError> {
         let firsts: Vec<String> = (0..tables).map(|table| self.chunk_path(&format!("plan/{table}"), 0)).collect();
         let found = self.session.get_many(&firsts).await?;
         let mut plans = Vec::new();
@@ -58,13 +58,13 @@ impl Ledger {
     }
 
     /// Reads the plan of a table.
-    pub async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
+    pub(crate) async fn plan(&self, table: usize) -> Result<TablePlan, LedgerError> {
         let path = self.chunk_path(&format!("plan/{table}"), 0);
         checked(&path, self.chunks(&format!("plan/{table}")).await?)
     }
 
     /// Reads which partitions of a table earlier passes have copied. Returns `None` in the first pass.
-    pub async fn earlier(&self, record: &TaskRecord, table: usize) -> Result<Option<Earlier>, LedgerError> {
+    pub(crate) async fn earlier(&self, record: &TaskRecord, table: usize) -> Result<Option<Earlier>, LedgerError> {
         if record.pass == 0 {
             return Ok(None);
         }
@@ -75,7 +75,7 @@ impl Ledger {
 
     /// Begins the next pass of a finished task. The caller must hold all places, so that no worker needs the old records. Stores the
     /// partitions copied so far for each table, then changes the task's record.
-    pub async fn begin_pass(&self, next: &TaskRecord, earlier: &[Earlier]) -> Result<(), LedgerError> {
+    pub(crate) async fn begin_pass(&self, next: &TaskRecord, earlier: &[Earlier]) -> Result<(), LedgerError> {
         ensure_path(self.session.as_ref(), &self.path(EARLIER)).await?;
         let own = format!("{}.", next.pass);
         // A worker may have died here and left nodes.
@@ -159,14 +159,14 @@ fn checked(path: &str, text: Option<Vec<u8>>) -> Result<TablePlan, LedgerError> 
 mod tests {
     use super::*;
     use crate::coordinator::{Coordinator, MemoryCoordinator};
-    use crate::plan::{BatchSizing, Found, Reading, assemble, batches};
+    use crate::plan::{BatchSizing, Found, Reading, ShardSize, assemble, batches};
 
     fn plan() -> TablePlan {
         let found = [Found {
             value: crate::model::PartitionValue(Vec::new()),
             name: "all".into(),
             id: None,
-            shards: vec![(10, 10)],
+            shards: vec![ShardSize { rows: 10, bytes: 10 }],
             mark: None,
             renews: false,
         }];
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plan_that_contradicts_itself_is_damaged_however_it_is_read() {
+    async fn a_plan_that_contradicts_itself_is_refused_by_every_read() {
         let good = plan();
         let broken = TablePlan { pieces: Vec::new(), ..good.clone() };
         for (stored, is_good) in [(good, true), (broken, false)] {

@@ -9,7 +9,7 @@ pub(super) const ON_SERVERS: &str = "on_servers";
 
 impl Ledger {
     /// Reads the taken places, and watches for their next change.
-    pub async fn watch_on_servers(&self) -> Result<(Vec<ServerPlace>, Change), LedgerError> {
+    pub(crate) async fn watch_on_servers(&self) -> Result<(Vec<ServerPlace>, Change), LedgerError> {
         let path = self.path(ON_SERVERS);
         let (taken, change) = self.session.watch_children(&path).await?;
         if taken.is_none() {
@@ -19,12 +19,12 @@ impl Ledger {
     }
 
     /// Reads the taken places.
-    pub async fn on_servers(&self) -> Result<Vec<ServerPlace>, LedgerError> {
+    pub(crate) async fn on_servers(&self) -> Result<Vec<ServerPlace>, LedgerError> {
         Ok(parsed(&self.session.children(&self.path(ON_SERVERS)).await?.unwrap_or_default()))
     }
 
     /// Takes all of these places or none. `holder` is a text that no other caller uses.
-    pub async fn enter_servers(&self, places: &[ServerPlace], holder: &str) -> Result<Outcome, LedgerError> {
+    pub(crate) async fn enter_servers(&self, places: &[ServerPlace], holder: &str) -> Result<Outcome, LedgerError> {
         let ops: Vec<Op> = places.iter().map(|place| Op::ephemeral(self.place_on_server(place), holder)).collect();
         let Some(first) = places.first().map(|place| self.place_on_server(place)) else { return Ok(Outcome::Done) };
         match self.session.commit(ops).await {
@@ -40,7 +40,7 @@ impl Ledger {
     }
 
     /// Releases places.
-    pub async fn leave_servers(&self, places: &[ServerPlace]) -> Result<(), LedgerError> {
+    pub(crate) async fn leave_servers(&self, places: &[ServerPlace]) -> Result<(), LedgerError> {
         let ops = places.iter().map(|place| Op::delete(self.place_on_server(place), None)).collect();
         self.commit_all(ops).await
     }

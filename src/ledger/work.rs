@@ -16,20 +16,20 @@ use crate::protocol::{
 
 /// All records of the tables, as last read.
 #[derive(Debug, Default)]
-pub struct Cache {
+pub(crate) struct Cache {
     layout: Vec<Vec<Range<usize>>>,
     /// The numbers of partitions and shards that the records of each batch must list.
     extents: Vec<Vec<Extent>>,
     groups: Vec<Vec<Versioned<Vec<PieceRecord>>>>,
     batches: Vec<Vec<Versioned<BatchRecord>>>,
     /// The same records in the form of the protocol.
-    pub by_table: Vec<TableRecords>,
+    pub(crate) by_table: Vec<TableRecords>,
     scheduler: Scheduler,
 }
 
 /// The change of a claim in the same commit as the change of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimChange {
+pub(crate) enum ClaimChange {
     /// Takes the claim. No other worker may hold it.
     Take,
     /// Checks that this worker still holds the claim.
@@ -64,22 +64,22 @@ impl<T> Edit<T> {
 
 impl Cache {
     /// Creates the scheduler that chooses the jobs of a worker; see [`Scheduler::new`].
-    pub fn build_scheduler(&mut self, preferences: &[Preferences], worker: &str) {
+    pub(crate) fn build_scheduler(&mut self, preferences: &[Preferences], worker: &str) {
         self.scheduler = Scheduler::new(&self.by_table, preferences, worker);
     }
 
     /// Returns what that worker does next.
-    pub fn what_next(&mut self) -> Next {
+    pub(crate) fn what_next(&mut self) -> Next {
         self.scheduler.next(&self.by_table)
     }
 
     /// Records a claim of this or another worker.
-    pub fn claimed(&mut self, job: Job) {
+    pub(crate) fn claimed(&mut self, job: Job) {
         self.scheduler.claimed(job);
     }
 
     /// Records that this worker has released a claim.
-    pub fn released(&mut self, job: Job) {
+    pub(crate) fn released(&mut self, job: Job) {
         self.scheduler.released(&self.by_table, job);
     }
 
@@ -162,13 +162,13 @@ fn jobs_of(claims: &[String]) -> HashSet<Job> {
     claims.iter().filter_map(|name| Claim::parse(name).job()).collect()
 }
 
-fn put<T>(all: &mut Vec<T>, at: usize, value: T) {
-    if at < all.len() { all[at] = value } else { all.push(value) }
+fn put<T>(all: &mut Vec<T>, index: usize, value: T) {
+    if index < all.len() { all[index] = value } else { all.push(value) }
 }
 
 impl Ledger {
     /// Reads all records that may still change. `cache` is empty the first time.
-    pub async fn refresh(&self, cache: &mut Cache, plans: &[TablePlan]) -> Result<(), LedgerError> {
+    pub(crate) async fn refresh(&self, cache: &mut Cache, plans: &[TablePlan]) -> Result<(), LedgerError> {
         if cache.by_table.is_empty() {
             for plan in plans {
                 let pieces_of: Vec<_> = plan.batches.iter().map(|batch| batch.pieces.clone()).collect();
@@ -196,7 +196,7 @@ impl Ledger {
     }
 
     /// Reads some groups, their batches, and the claims.
-    pub async fn read_groups(&self, cache: &mut Cache, groups: &[GroupRef]) -> Result<(), LedgerError> {
+    pub(crate) async fn read_groups(&self, cache: &mut Cache, groups: &[GroupRef]) -> Result<(), LedgerError> {
         let claims = self.claims().await?;
         let open_batches = |group: &GroupRef| {
             let records = &cache.by_table[group.table];
@@ -248,31 +248,31 @@ impl Ledger {
     }
 
     /// Reads the claims. The change fires when a claim is taken or released after that.
-    pub async fn read_claims(&self, cache: &mut Cache) -> Result<Change, LedgerError> {
+    pub(crate) async fn read_claims(&self, cache: &mut Cache) -> Result<Change, LedgerError> {
         let (children, change) = self.session.watch_children(&self.path("claims")).await?;
         cache.scheduler.update_claims(&cache.by_table, jobs_of(&children.unwrap_or_default()));
         Ok(change)
     }
 
     /// Watches the claims. The change fires when a claim is taken or released. Call this before reading the records.
-    pub async fn watch_claims(&self) -> Result<Change, LedgerError> {
+    pub(crate) async fn watch_claims(&self) -> Result<Change, LedgerError> {
         Ok(self.session.watch_children(&self.path("claims")).await?.1)
     }
 
     /// Releases a claim without a change of its record.
-    pub async fn give_up_claim(&self, job: Job) -> Result<(), LedgerError> {
+    pub(crate) async fn give_up_claim(&self, job: Job) -> Result<(), LedgerError> {
         self.release(&job.claim()).await
     }
 
     /// Reads the current record of a batch.
-    pub async fn batch(&self, batch: BatchRef) -> Result<BatchRecord, LedgerError> {
+    pub(crate) async fn batch(&self, batch: BatchRef) -> Result<BatchRecord, LedgerError> {
         let path = self.batch_path(batch.table, batch.index);
         let stored = self.session.get(&path).await?;
         Ok(versioned::<BatchRecord>(path, stored)?.value)
     }
 
     /// Changes the record of a piece together with its claim. On [`Outcome::Lost`] the cache has the current record.
-    pub async fn change_piece(
+    pub(crate) async fn change_piece(
         &self,
         cache: &mut Cache,
         piece: PieceRef,
@@ -297,7 +297,7 @@ impl Ledger {
     }
 
     /// Changes the record of a batch together with its claim. On [`Outcome::Lost`] the cache has the current record.
-    pub async fn change_batch(
+    pub(crate) async fn change_batch(
         &self,
         cache: &mut Cache,
         batch: BatchRef,
@@ -398,7 +398,7 @@ impl Ledger {
     }
 
     /// Writes `/status` as the original did. `processed` has the last counts.
-    pub async fn write_status(&self, plans: &[TablePlan], processed: &mut Processed) -> Result<(), LedgerError> {
+    pub(crate) async fn write_status(&self, plans: &[TablePlan], processed: &mut Processed) -> Result<(), LedgerError> {
         self.count_again(processed, plans).await?;
         let counts =
             plans.iter().zip(&processed.0).map(|(plan, done)| (plan.name.clone(), (plan.partitions.len(), *done)));
@@ -409,7 +409,7 @@ impl Ledger {
 
 /// The number of partitions of each table that were recorded as done at the last count.
 #[derive(Debug, Default)]
-pub struct Processed(Vec<usize>);
+pub(crate) struct Processed(Vec<usize>);
 
 /// Returns how many nodes count the finished partitions of a table: the number of binary digits of the number of partitions in its
 /// largest batch.

@@ -8,7 +8,7 @@ use super::Secret;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Name of the cluster's XML element.
-    pub name: String,
+    pub(crate) name: String,
     /// The shards, at least one. Their order decides which slots each of them owns.
     pub shards: Vec<Shard>,
 }
@@ -54,13 +54,13 @@ impl Cluster {
     }
 
     /// Returns the slots `[from, to)` that a shard owns (docs/clickhouse-behaviour.md, §8).
-    pub fn slots(&self, shard: usize) -> std::ops::Range<u64> {
+    pub(crate) fn slots(&self, shard: usize) -> std::ops::Range<u64> {
         let from: u64 = self.shards[..shard].iter().map(|s| u64::from(s.weight)).sum();
         from..from + u64::from(self.shards[shard].weight)
     }
 
     /// Returns every node with the index of its shard.
-    pub fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
         self.shards.iter().enumerate().flat_map(|(i, shard)| shard.replicas.iter().map(move |node| (i, node)))
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_owns_as_many_slots_in_a_row_as_its_weight() {
+    fn the_weight_of_a_shard_is_the_number_of_its_consecutive_slots() {
         let cluster = Cluster { name: "c".into(), shards: vec![shard(2), shard(0), shard(3)] };
         assert_eq!(cluster.total_weight(), 5);
         assert_eq!((cluster.slots(0), cluster.slots(1), cluster.slots(2)), (0..2, 2..2, 2..5));

@@ -14,7 +14,7 @@ impl PartitionId {
     /// Returns the partition whose rows a patch part changes, if this is the id of patch parts: `patch-<hash of
     /// columns>-<partition id>`. A lightweight UPDATE, or a lightweight DELETE in that mode, writes such parts (25.7
     /// and later). They are not a partition of their own.
-    pub fn patched(&self) -> Option<PartitionId> {
+    pub(crate) fn patched(&self) -> Option<PartitionId> {
         let (_, id) = self.0.strip_prefix("patch-")?.split_once('-')?;
         Some(PartitionId(id.to_owned()))
     }

@@ -17,7 +17,7 @@ pub fn is_obeyed(c: char) -> bool {
 }
 
 /// Returns the text with all control characters escaped. Lines stay lines, whether they end with `\n` or `\r\n`.
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
     }
@@ -35,7 +35,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// Returns a name or a value for use within one line. Line feeds and tabs are escaped too, so that it cannot imitate
 /// lines of the copier.
-pub fn one_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     let ends_it = |c: char| c == '\n' || c == '\t' || is_obeyed(c);
     if !text.contains(ends_it) {
         return Cow::Borrowed(text);
@@ -48,7 +48,7 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns a message as one line: its lines are joined by blanks.
-pub fn sentence(text: &str) -> Cow<'_, str> {
+pub(crate) fn sentence(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\t']) {
         return printable(text);
     }
@@ -57,7 +57,7 @@ pub fn sentence(text: &str) -> Cow<'_, str> {
 
 /// Returns a JSON text with the same characters in JSON escapes. JSON allows them in strings only, so the value stays
 /// the same.
-pub fn printable_json(json: &str) -> Cow<'_, str> {
+pub(crate) fn printable_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_obeyed) {
         return Cow::Borrowed(json);
     }
@@ -80,18 +80,18 @@ mod tests {
     use super::*;
 
     /// Sequences that a terminal acts on.
-    const HOSTILE: &str = "a\u{1b}[2J\u{1b}]0;title\u{7}b\u{9b}2Jc\u{7f}\u{202e}d\u{2066}\re";
+    const CONTROL: &str = "a\u{1b}[2J\u{1b}]0;title\u{7}b\u{9b}2Jc\u{7f}\u{202e}d\u{2066}\re";
 
     #[test]
-    fn nothing_that_a_terminal_obeys_stays() {
+    fn control_characters_are_escaped() {
         let shown = "a\\u{1b}[2J\\u{1b}]0;title\\u{7}b\\u{9b}2Jc\\u{7f}\\u{202e}d\\u{2066}\\re";
-        assert_eq!(printable(HOSTILE), shown);
-        assert_eq!(one_line(HOSTILE), shown);
-        assert_eq!(sentence(HOSTILE), shown);
+        assert_eq!(printable(CONTROL), shown);
+        assert_eq!(one_line(CONTROL), shown);
+        assert_eq!(sentence(CONTROL), shown);
     }
 
     #[test]
-    fn lines_and_every_language_stay_as_they_are() {
+    fn line_ends_and_text_in_any_language_are_unchanged() {
         for text in ["one\n\ttwo\r\nthree\n", "Größe 大小 גודל حجم 👍🏽", ""] {
             assert!(
                 matches!(printable(text), Cow::Borrowed(same) if same == text) || printable(text) == text,
@@ -104,8 +104,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_stays_the_same_value(text in any::<String>()) {
-            let value = serde_json::json!({ "text": text, HOSTILE: [text.clone()] });
+        fn printable_json_has_the_same_value(text in any::<String>()) {
+            let value = serde_json::json!({ "text": text, CONTROL: [text.clone()] });
             for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
                 let shown = printable_json(&json);
                 prop_assert!(!shown.contains(is_obeyed));
@@ -114,7 +114,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_printable_and_one_line_is_one(text in any::<String>()) {
+        fn any_text_becomes_printable_and_one_line_has_no_line_end(text in any::<String>()) {
             prop_assert!(!printable(&text).replace("\r\n", "\n").contains(is_obeyed));
             prop_assert!(!one_line(&text).contains(|c| c == '\n' || is_obeyed(c)));
             prop_assert!(!sentence(&text).contains(|c| c == '\n' || is_obeyed(c)));

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_nothing_of_it() {
+    fn debug_output_does_not_show_a_secret() {
         let shown = format!("{:?} {:?}", Secret::new("qwerty"), Secret::default());
         assert_eq!(shown, "Secret(***) Secret(empty)");
     }

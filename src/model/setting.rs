@@ -28,7 +28,7 @@ pub fn renamed_settings() -> impl Iterator<Item = (&'static str, &'static str)> 
 }
 
 /// Returns the names of a setting: the given name first, then the other name if the setting was renamed.
-pub fn setting_names(name: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn setting_names(name: &str) -> impl Iterator<Item = &str> {
     let other = RENAMED.iter().find_map(|(old, new)| match name {
         name if name == *old => Some(*new),
         name if name == *new => Some(*old),
@@ -39,7 +39,7 @@ pub fn setting_names(name: &str) -> impl Iterator<Item = &str> {
 
 /// Adds the settings of `over` to `under`. A setting in `over` replaces the same setting in `under`, also under its
 /// other name.
-pub fn lay_over(under: &mut BTreeMap<String, String>, over: BTreeMap<String, String>) {
+pub(crate) fn lay_over(under: &mut BTreeMap<String, String>, over: BTreeMap<String, String>) {
     for name in over.keys() {
         for other in setting_names(name) {
             under.remove(other);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setting_under_its_other_name_is_the_same_setting() {
+    fn a_setting_and_its_alias_are_the_same_setting() {
         assert_eq!(
             setting_names("alter_sync").collect::<Vec<_>>(),
             ["alter_sync", "replication_alter_partitions_sync"]

@@ -7,9 +7,9 @@ use super::Secret;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// Certificate authorities from the task, as PEM. `None` means the system's authorities.
-    pub authorities: Option<String>,
+    pub(crate) authorities: Option<String>,
     /// Whether the system's authorities are trusted in addition to `authorities`.
-    pub system_too: bool,
+    pub(crate) system_too: bool,
     /// Whether server certificates are checked. If they are, host names are checked too.
     pub verify: bool,
     /// The copier's certificate, for servers that require one.
@@ -20,9 +20,9 @@ pub struct Tls {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The certificate and its intermediate certificates, as PEM.
-    pub certificates: String,
+    pub(crate) certificates: String,
     /// The private key, as PEM without a passphrase.
-    pub key: Secret,
+    pub(crate) key: Secret,
 }
 
 impl Default for Tls {

@@ -21,24 +21,24 @@ impl Measure {
     }
 
     /// Returns the measure of the rows of both.
-    pub fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self { rows: self.rows + other.rows, sum: self.sum.wrapping_add(other.sum) }
     }
 }
 
 /// The columns to compare.
 pub(crate) struct Hashes {
-    pub columns: Vec<Compared>,
+    pub(crate) columns: Vec<Compared>,
 }
 
 /// A column to compare.
 pub(crate) struct Compared {
     /// The quoted name.
-    pub name: String,
+    pub(crate) name: String,
     /// The type of the column in the target.
-    pub type_name: String,
+    pub(crate) type_name: String,
     /// The transferred value, as an expression over the source.
-    pub value: String,
+    pub(crate) value: String,
 }
 
 impl Hashes {

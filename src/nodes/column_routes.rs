@@ -18,7 +18,7 @@ const WRITES_EMPTY_ARRAYS_WELL: (u32, u32) = (19, 1);
 
 /// The properties of a table's columns that limit the routes of its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ColumnRoutes {
+pub(crate) struct ColumnRoutes {
     /// The first column that the worker cannot deal, with its type.
     undealt: Option<String>,
     /// The first column with LowCardinality within arrays, with its type.
@@ -31,7 +31,7 @@ pub struct ColumnRoutes {
 
 impl ColumnRoutes {
     /// Reads the types of columns, as the source sends them.
-    pub fn of<'a>(columns: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(crate) fn of<'a>(columns: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut column_routes = Self::default();
         for (name, type_name) in columns {
             column_routes.empty_tuple |= type_name.contains("Tuple()");
@@ -46,40 +46,40 @@ impl ColumnRoutes {
     }
 
     /// Reads the types of some columns of a target table. A source sends its values in these types.
-    pub fn of_table(table: &TableDefinition, columns: &[String]) -> Self {
+    pub(crate) fn of_table(table: &TableDefinition, columns: &[String]) -> Self {
         let stored = table.columns.iter().filter(|column| columns.contains(&column.name));
         Self::of(stored.map(|column| (column.name.as_str(), column.type_name.as_str())))
     }
 
     /// Adds the columns that are not transferred, since the target computes them.
-    pub fn leaving(self, columns: &[String]) -> Self {
+    pub(crate) fn leaving(self, columns: &[String]) -> Self {
         Self { computed: columns.first().map(|name| format!("column {name} is computed by the target")), ..self }
     }
 
     /// Returns why a source cannot push the rows. A server that sends rows by an INSERT computes the missing columns of the target itself
     /// (18.16 and 25.8).
-    pub fn against_push(&self) -> Option<&str> {
+    pub(crate) fn against_push(&self) -> Option<&str> {
         self.computed.as_deref()
     }
 
     /// Returns whether the types can affect the route: with several target shards, or for a source of an old release.
-    pub fn matters(release: (u32, u32), several_shards: bool) -> bool {
+    pub(crate) fn matters(release: (u32, u32), several_shards: bool) -> bool {
         several_shards || release < WRITES_EMPTY_ARRAYS_WELL
     }
 
     /// Returns whether the columns let a server push the rows to several target shards by one statement.
-    pub fn can_be_pushed_by_key(&self) -> bool {
+    pub(crate) fn can_be_pushed_by_key(&self) -> bool {
         !self.empty_tuple
     }
 
     /// Returns why a worker cannot deal the rows, or `None` where it can.
-    pub fn against_dealing(&self) -> Option<&str> {
+    pub(crate) fn against_dealing(&self) -> Option<&str> {
         self.undealt.as_deref()
     }
 
     /// Returns why rows of a source of this release must pass through a worker that deals them. Returns `None` where they need not, or
     /// cannot.
-    pub fn needs_dealing(&self, release: (u32, u32)) -> Option<String> {
+    pub(crate) fn needs_dealing(&self, release: (u32, u32)) -> Option<String> {
         if release >= WRITES_EMPTY_ARRAYS_WELL || self.undealt.is_some() {
             return None;
         }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_column_at_fault_is_named_and_old_servers_need_a_relay_for_arrays() {
+    fn a_column_that_excludes_a_transfer_is_named_and_old_servers_need_a_relay_for_arrays() {
         let routes = |types: &[&'static str]| ColumnRoutes::of(types.iter().map(|type_name| ("c", *type_name)));
         let plain = routes(&["UInt8", "LowCardinality(String)"]);
         assert_eq!(plain, ColumnRoutes::default());

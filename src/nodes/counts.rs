@@ -77,7 +77,7 @@ mod tests {
     use crate::sql::Relation;
 
     #[test]
-    fn an_account_that_may_set_nothing_reads_a_column() {
+    fn an_account_that_may_change_no_settings_counts_by_reading_a_column() {
         let mut rows = Selection::all(Relation::plain(TableName::new("d", "t")));
         let columns = ["a`b".to_owned()];
         let read = |rows| reading(rows, &columns).relation.condition.map(|condition| condition.to_string());

@@ -8,7 +8,7 @@ use crate::model::{Node, Way};
 
 /// The known facts about the routes between pairs of nodes. Keys are addresses with accounts.
 #[derive(Default)]
-pub struct KnownRoutes {
+pub(crate) struct KnownRoutes {
     known: Mutex<RouteFacts>,
     /// The answers of nodes that were asked to read from another node.
     pub(crate) reached: AskedOnce<Result<(), String>>,
@@ -18,7 +18,7 @@ pub struct KnownRoutes {
 #[derive(Debug, Default)]
 pub(crate) struct RouteFacts {
     /// Transfers from the first node to the second that a server refused, with its answer.
-    pub refused: HashMap<(String, String, Way), String>,
+    pub(crate) refused: HashMap<(String, String, Way), String>,
     /// Table jobs with source nodes from which no more pieces are cloned.
     not_cloned: HashSet<(usize, String)>,
     /// The lines that were logged already.
@@ -32,17 +32,17 @@ impl KnownRoutes {
     }
 
     /// Records that no more pieces of a table job are cloned from a node, after one could not be cloned.
-    pub fn give_up(&self, table: usize, from: &Node) {
+    pub(crate) fn give_up(&self, table: usize, from: &Node) {
         self.known(|known| known.not_cloned.insert((table, account(from))));
     }
 
     /// Returns whether that was recorded.
-    pub fn is_given_up(&self, table: usize, from: &Node) -> bool {
+    pub(crate) fn is_given_up(&self, table: usize, from: &Node) -> bool {
         self.known(|known| known.not_cloned.contains(&(table, account(from))))
     }
 
     /// Records a log line. Returns whether it is new.
-    pub fn is_news(&self, line: &str) -> bool {
+    pub(crate) fn is_news(&self, line: &str) -> bool {
         self.known(|known| known.logged.insert(line.to_owned()))
     }
 }

@@ -10,6 +10,6 @@ pub mod checksums;
 pub(crate) mod column_routes;
 pub(crate) mod counts;
 pub(crate) mod known_routes;
-pub mod pool;
+pub(crate) mod pool;
 pub(crate) mod routes;
 pub mod settings;

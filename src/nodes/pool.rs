@@ -1,6 +1,6 @@
 //! The nodes of a task's clusters: which of them answer, the facts about them, and the order in which to ask them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -8,13 +8,14 @@ use futures::future::join_all;
 
 use super::asked_once::AskedOnce;
 use super::known_routes::KnownRoutes;
+use super::settings::known_settings;
 use crate::client::{Error, ServerClient, ServerContext, ServerFacts, Settings};
-use crate::model::{Cluster, Node, Shard, setting_names};
+use crate::model::{Cluster, Node, Shard};
 
 /// The known facts about the nodes. A node that did not answer is asked again when it is needed again.
-pub struct NodePool {
+pub(crate) struct NodePool {
     /// The client for all servers.
-    pub client: Arc<dyn ServerClient>,
+    pub(crate) client: Arc<dyn ServerClient>,
     facts: AskedOnce<ServerFacts>,
     context: AskedOnce<ServerContext>,
     merge_tree_settings: AskedOnce<BTreeSet<String>>,
@@ -27,7 +28,7 @@ pub struct NodePool {
 
 impl NodePool {
     /// Creates a pool without any facts.
-    pub fn new(client: Arc<dyn ServerClient>, own_host: String) -> Self {
+    pub(crate) fn new(client: Arc<dyn ServerClient>, own_host: String) -> Self {
         let (facts, context, merge_tree_settings) = Default::default();
         Self {
             client,
@@ -41,18 +42,18 @@ impl NodePool {
     }
 
     /// Returns the facts about a node. Asks it the first time.
-    pub async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
+    pub(crate) async fn facts(&self, node: &Node) -> Result<Arc<ServerFacts>, Error> {
         let (client, asked) = (self.client.clone(), node.clone());
         self.facts.get(key(node), || async move { client.server(&asked).await }.boxed()).await
     }
 
     /// Returns the facts about a node if it has answered before. Asks nothing.
-    pub fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
+    pub(crate) fn known_facts(&self, node: &Node) -> Option<Arc<ServerFacts>> {
         self.facts.known(&key(node))
     }
 
     /// Forgets the facts about the node at an address. A server that failed may come back with another version or other settings.
-    pub fn forget(&self, address: &str) {
+    pub(crate) fn forget(&self, address: &str) {
         let asked = format!("{address} ");
         self.facts.forget_all(|question| question.starts_with(&asked));
         self.context.forget_all(|question| question.starts_with(&asked));
@@ -60,20 +61,20 @@ impl NodePool {
     }
 
     /// Returns the server context that definitions and expressions depend on at a node. Asks it the first time.
-    pub async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
+    pub(crate) async fn context(&self, node: &Node) -> Result<Arc<ServerContext>, Error> {
         let (client, asked) = (self.client.clone(), node.clone());
         self.context.get(key(node), || async move { client.context(&asked).await }.boxed()).await
     }
 
     /// Returns the settings that tables of the MergeTree family can have at a node. Asks it the first time.
-    pub async fn merge_tree_settings(&self, node: &Node) -> Result<Arc<BTreeSet<String>>, Error> {
+    pub(crate) async fn merge_tree_settings(&self, node: &Node) -> Result<Arc<BTreeSet<String>>, Error> {
         let (client, asked) = (self.client.clone(), node.clone());
         let ask = || async move { client.merge_tree_settings(&asked).await }.boxed();
         self.merge_tree_settings.get(key(node), ask).await
     }
 
     /// Asks every node of a shard. Returns those that answer, and the errors of the others.
-    pub async fn live_replicas(&self, shard: &Shard) -> (Vec<(usize, Arc<Node>)>, Vec<Error>) {
+    pub(crate) async fn live_replicas(&self, shard: &Shard) -> (Vec<(usize, Arc<Node>)>, Vec<Error>) {
         let answers = join_all(shard.replicas.iter().map(|node| self.facts(node))).await;
         let mut live = Vec::new();
         let mut errors = Vec::new();
@@ -87,13 +88,13 @@ impl NodePool {
     }
 
     /// Records that a node failed, so that others are asked first.
-    pub fn suspect(&self, node: &Node) {
+    pub(crate) fn suspect(&self, node: &Node) {
         *self.suspects.lock().unwrap_or_else(PoisonError::into_inner).entry(node.address()).or_default() += 1;
     }
 
     /// Returns the replicas of a source shard in the order in which to read from them: first those that failed least often, then
     /// those on this host, then by `turn`, which spreads the work.
-    pub fn in_order(&self, shard: &Shard, turn: usize) -> Vec<Arc<Node>> {
+    pub(crate) fn in_order(&self, shard: &Shard, turn: usize) -> Vec<Arc<Node>> {
         let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         let count = shard.replicas.len();
         let mut order: Vec<(u32, bool, usize, &Node)> = shard
@@ -110,48 +111,24 @@ impl NodePool {
     }
 
     /// Returns whether a node is on this worker's own host.
-    pub fn is_near(&self, node: &Node) -> bool {
+    pub(crate) fn is_near(&self, node: &Node) -> bool {
         let short = |name: &str| name.split('.').next().unwrap_or(name).to_ascii_lowercase();
         node.host == "localhost"
             || node.host.eq_ignore_ascii_case(&self.own_host)
             || (node.host.parse::<std::net::IpAddr>().is_err() && short(&node.host) == short(&self.own_host))
     }
 
-    /// Returns the wanted settings that a node knows, for a statement that only this node sees. Returns no settings where the account may
-    /// change none.
-    pub async fn settings<'a>(
+    /// Returns the wanted settings that a node gets, for a statement that only this node sees. Asks the node the first time.
+    pub(crate) async fn settings<'a>(
         &self,
         node: &Node,
         wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
     ) -> Result<Settings, Error> {
-        let facts = self.facts(node).await?;
-        if facts.settings.get("readonly").is_some_and(|value| value == "1") {
-            return Ok(Settings::new());
-        }
-        let wanted: Vec<_> = wanted.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Ok(facts.known(&wanted))
-    }
-
-    /// Returns the wanted settings that both nodes know, for a statement that one node sends on to another. The first node passes
-    /// its settings on, and an old second node refuses settings that it does not know (docs/clickhouse-behaviour.md, §1).
-    pub async fn settings_for_both<'a>(
-        &self,
-        first: &Node,
-        second: &Node,
-        wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
-    ) -> Result<Settings, Error> {
-        let (sender, facts) = (self.facts(first).await?, self.facts(second).await?);
-        let known_to_both = |name: &&str| sender.settings.contains_key(*name) && facts.settings.contains_key(*name);
-        // A setting needs a name that both nodes know.
-        let named = |(name, value): (&String, &String)| {
-            Some((setting_names(name).find(known_to_both)?.to_owned(), value.clone()))
-        };
-        let wanted: BTreeMap<String, String> = wanted.into_iter().filter_map(named).collect();
-        self.settings(first, &wanted).await
+        Ok(known_settings(self.facts(node).await?.as_ref(), wanted))
     }
 
     /// Returns the node with an address in a shard.
-    pub fn find(cluster: &Cluster, shard: usize, address: &str) -> Option<Arc<Node>> {
+    pub(crate) fn find(cluster: &Cluster, shard: usize, address: &str) -> Option<Arc<Node>> {
         let replicas = &cluster.shards.get(shard)?.replicas;
         replicas.iter().find(|node| node.address() == address).map(|node| Arc::new(node.clone()))
     }
@@ -176,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_who_ask_at_the_same_time_share_one_answer_and_after_an_error_the_node_is_asked_again() {
+    async fn simultaneous_questions_share_one_answer_and_an_error_is_not_kept() {
         let (memory, node) = (MemoryServerClient::new(), node("a.example"));
         memory.add_node(&node, &[]);
         memory.set_reachable(&node, false);
@@ -195,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn near_replicas_come_first_others_in_turn_and_those_that_failed_last() {
+    fn near_replicas_come_first_and_failed_replicas_last() {
         let pool = NodePool::new(Arc::new(MemoryServerClient::new()), "b.example".into());
         let replicas = vec![node("a.example"), node("b.example"), node("c.example")];
         let shard = Shard { weight: 1, internal_replication: true, replicas };

@@ -9,28 +9,29 @@ use futures::FutureExt;
 use super::column_routes::ColumnRoutes;
 use super::known_routes::account;
 use super::pool::NodePool;
-use crate::client::{Error, Remedy, ServerFacts};
+use crate::client::{Error, Remedy, ServerFacts, codes};
 use crate::model::{Node, Way};
 use crate::sql::required_settings::{Correction, Matters, SKIPS_UNKNOWN_SETTINGS};
 use crate::task::TableJob;
 
 /// The chosen transfer between two nodes, with the reason if it is not the usual one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// The transfer.
-    pub way: Way,
+    pub(crate) way: Way,
     /// Why better transfers are not possible. `None` for a push, or when the task sets the transfer.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Returns the route for the rows of a table job: the transfer that the task sets, otherwise the best one. Rows with a bandwidth limit
 /// pass through the worker: no setting of a server limits the rows of all statements together, or can be changed while a statement
 /// runs. (18.16: `max_network_bandwidth` limits the compressed bytes of one statement; `…_for_user` and `…_for_all_users` do not
 /// limit a push.) Rows that servers cannot send to each other are relayed at once.
-pub async fn way_of(
+pub(crate) async fn way_of(
     pool: &NodePool,
     job: &TableJob,
-    (from, to): (&Node, &Node),
+    from: &Node,
+    to: &Node,
     filtered: bool,
     columns: &ColumnRoutes,
 ) -> Result<Route, Error> {
@@ -54,7 +55,7 @@ pub async fn way_of(
 ///
 /// # Errors
 /// When a node that must be asked does not answer: then nothing is known about routes.
-pub async fn way_between(
+pub(crate) async fn way_between(
     pool: &NodePool,
     from: &Node,
     to: &Node,
@@ -89,23 +90,24 @@ async fn way_but_push(
 }
 
 /// Returns why a source cannot push rows to a target, or `None` where it can.
-pub async fn against_push(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+pub(crate) async fn against_push(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
     if pool.facts(from).await?.is_read_only() {
         return Ok(Some(format!("user {} may only read at {from}", from.user)));
     }
-    against(pool, Way::Push, (from, to), from, to).await
+    against(pool, Way::Push, from, to, from, to).await
 }
 
 /// Returns why a target cannot pull rows from a source, or `None` where it can.
-pub async fn against_pull(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
-    against(pool, Way::Pull, (from, to), to, from).await
+pub(crate) async fn against_pull(pool: &NodePool, from: &Node, to: &Node) -> Result<Option<String>, Error> {
+    against(pool, Way::Pull, from, to, to, from).await
 }
 
 /// Returns why `asking` cannot send a statement of a transfer to `asked`, or `None` where it can.
 async fn against(
     pool: &NodePool,
     way: Way,
-    (from, to): (&Node, &Node),
+    from: &Node,
+    to: &Node,
     asking: &Node,
     asked: &Node,
 ) -> Result<Option<String>, Error> {
@@ -131,7 +133,7 @@ async fn against(
 
 /// Records that a transfer failed, so that the next attempt asks again whether the nodes reach each other. Returns whether the next
 /// attempt may use another transfer, although the answer of the server was final.
-pub fn after_failure(pool: &NodePool, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
+pub(crate) fn after_failure(pool: &NodePool, from: &Node, to: &Node, way: Way, error: &Error) -> bool {
     let refused =
         way != Way::Relay && (error.is_denied() || error.code().is_some_and(|code| REFUSAL_CODES.contains(&code)));
     [pair(from, to), pair(to, from)].iter().for_each(|pair| pool.routes.reached.forget(pair));
@@ -174,7 +176,7 @@ fn pair(asking: &Node, asked: &Node) -> String {
 fn obstacle(asking: &Node, asked: &Node, error: &Error) -> String {
     match (&asked.named_collection, error.code()) {
         // 25.8 takes the name of a collection that it does not know for a database, and the next argument for a column.
-        (Some(name), Some(UNKNOWN_IDENTIFIER | NO_NAMED_COLLECTION)) => {
+        (Some(name), Some(codes::UNKNOWN_IDENTIFIER | codes::NAMED_COLLECTION_DOESNT_EXIST)) => {
             let user = &asking.user;
             format!(
                 "{asking} knows no named collection {name}, by which it would reach {asked}, or user {user} may not use it"
@@ -184,12 +186,14 @@ fn obstacle(asking: &Node, asked: &Node, error: &Error) -> String {
     }
 }
 
-/// Error code `UNKNOWN_IDENTIFIER`.
-const UNKNOWN_IDENTIFIER: u32 = 47;
-/// Error code `NAMED_COLLECTION_DOESNT_EXIST`.
-const NO_NAMED_COLLECTION: u32 = 669;
-/// Error codes of a server that does not know a packet of the protocol (99 to 102) or a setting (115) of the other server.
-const REFUSAL_CODES: [u32; 5] = [99, 100, 101, 102, 115];
+/// Error codes of a server that does not know a packet of the protocol or a setting of the other server.
+const REFUSAL_CODES: [u32; 5] = [
+    codes::UNKNOWN_PACKET_FROM_CLIENT,
+    codes::UNKNOWN_PACKET_FROM_SERVER,
+    codes::UNEXPECTED_PACKET_FROM_CLIENT,
+    codes::UNEXPECTED_PACKET_FROM_SERVER,
+    codes::UNKNOWN_SETTING,
+];
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +208,7 @@ mod tests {
         Node::new(host)
     }
 
-    fn world() -> (MemoryServerClient, NodePool, Node, Node) {
+    fn two_nodes() -> (MemoryServerClient, NodePool, Node, Node) {
         let (memory, from, to) = (MemoryServerClient::new(), node("s"), node("t"));
         [&from, &to].into_iter().for_each(|node| memory.add_node(node, &[]));
         (memory.clone(), NodePool::new(Arc::new(memory), "w".into()), from, to)
@@ -212,7 +216,7 @@ mod tests {
 
     /// Each case has the sender, the receiver, the transfer, and the setting that blocks it.
     #[test]
-    fn a_setting_that_cannot_be_handed_on_is_against_a_way() {
+    fn a_setting_that_cannot_be_passed_on_excludes_a_transfer() {
         let facts = |version: &str, settings: &[(&str, &str)], fixed: &[&str]| ServerFacts {
             version: version.into(),
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -255,8 +259,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_way_that_works_is_taken() {
-        for (read_only, target_wall, source_wall, filtered, way, words) in [
+    async fn the_first_transfer_that_works_is_chosen() {
+        for (read_only, target_blocked, source_blocked, filtered, way, words) in [
             (false, false, false, true, Way::Push, ""),
             (false, false, true, false, Way::Push, ""),
             (true, false, false, true, Way::Pull, "user default may only read at s:9000"),
@@ -265,10 +269,10 @@ mod tests {
             (true, false, true, true, Way::Relay, "may only read at s:9000; and s:9000 cannot be reached"),
             (true, false, false, false, Way::Relay, "t:9000 would have to fetch all rows"),
         ] {
-            let (memory, pool, from, to) = world();
+            let (memory, pool, from, to) = two_nodes();
             memory.set_read_only(&from, read_only);
-            memory.set_wall(&from, &to, target_wall);
-            memory.set_wall(&to, &from, source_wall);
+            memory.set_blocked(&from, &to, target_blocked);
+            memory.set_blocked(&to, &from, source_blocked);
             let route = way_between(&pool, &from, &to, None, filtered).await.unwrap();
             assert_eq!(route.way, way, "{route:?}");
             assert!(route.reason.unwrap_or_default().contains(words), "{way}");
@@ -276,8 +280,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changes_in_the_middle_is_seen_after_a_failure_only() {
-        let (memory, pool, from, to) = world();
+    async fn a_change_of_the_network_is_noticed_only_after_a_failure() {
+        let (memory, pool, from, to) = two_nodes();
         let error = |code| Error {
             node: from.to_string(),
             doing: "cannot push".into(),
@@ -285,11 +289,11 @@ mod tests {
         };
         let way = async || way_between(&pool, &from, &to, None, true).await.unwrap().way;
         assert_eq!(way().await, Way::Push);
-        memory.set_wall(&from, &to, true);
+        memory.set_blocked(&from, &to, true);
         assert_eq!(way().await, Way::Push);
         assert!(!after_failure(&pool, &from, &to, Way::Push, &error(279)));
         assert_eq!(way().await, Way::Pull);
-        memory.set_wall(&from, &to, false);
+        memory.set_blocked(&from, &to, false);
         assert!(!after_failure(&pool, &from, &to, Way::Pull, &error(279)));
         assert_eq!(way().await, Way::Push);
         // An account that may read through a table function, and not write through one.
@@ -299,8 +303,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_does_not_answer_says_nothing_about_ways() {
-        let (memory, pool, from, to) = world();
+    async fn an_unreachable_node_is_an_error_and_no_transfer_is_chosen() {
+        let (memory, pool, from, to) = two_nodes();
         pool.facts(&from).await.unwrap();
         memory.set_reachable(&from, false);
         assert!(way_between(&pool, &from, &to, None, true).await.unwrap_err().is_unreachable());

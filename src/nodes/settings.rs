@@ -1,8 +1,9 @@
-//! The settings that our statements want, before a server is asked which of them it knows. Settings of the task override them.
+//! The settings that our statements want, and which of them a server gets. Settings of the task override ours. Pure.
 
 use std::collections::BTreeMap;
 
-use crate::model::lay_over;
+use crate::client::{ServerFacts, Settings};
+use crate::model::{lay_over, setting_names};
 use crate::task::Task;
 
 /// Settings for the statements of a transfer. The connections of the original failed on links slower than 50 ms. Blocks may hold any
@@ -158,6 +159,34 @@ pub fn wanted_for_target(task: &Task) -> BTreeMap<String, String> {
     wanted
 }
 
+/// Returns the wanted settings that a server knows, for a statement that only this server sees. Returns no settings where the account
+/// may change none.
+pub(crate) fn known_settings<'a>(
+    server: &ServerFacts,
+    wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Settings {
+    if server.settings.get("readonly").is_some_and(|value| value == "1") {
+        return Settings::new();
+    }
+    let wanted: Vec<_> = wanted.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    server.known(&wanted)
+}
+
+/// Returns the wanted settings that two servers know, for a statement that the first server sends on to the second. The first server
+/// passes its settings on, and an old second server refuses settings that it does not know (docs/clickhouse-behaviour.md, §1).
+pub(crate) fn settings_known_to_both<'a>(
+    first: &ServerFacts,
+    second: &ServerFacts,
+    wanted: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Settings {
+    let known_to_both = |name: &&str| first.settings.contains_key(*name) && second.settings.contains_key(*name);
+    // A setting needs a name that both servers know.
+    let named =
+        |(name, value): (&String, &String)| Some((setting_names(name).find(known_to_both)?.to_owned(), value.clone()));
+    let wanted: BTreeMap<String, String> = wanted.into_iter().filter_map(named).collect();
+    known_settings(first, &wanted)
+}
+
 /// Returns a list of settings as a map.
 pub(crate) fn defaults(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -168,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ran_out_of_memory_gets_smaller_buffers_and_never_larger_ones_than_the_task_says() {
+    fn an_attempt_after_lack_of_memory_has_smaller_buffers_and_keeps_the_limits_of_the_task() {
         let task = || std::collections::BTreeMap::from([("max_block_size".to_owned(), "1000".to_owned())]);
         let narrowed = |narrow| {
             let mut wanted = task();

@@ -9,14 +9,14 @@ use crate::protocol::Order;
 use crate::runtime::signals::Interrupt;
 
 /// The control of a task.
-pub struct Control {
+pub(crate) struct Control {
     ledger: Ledger,
     task_path: String,
 }
 
 /// The result of waiting for the workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Awaited {
+pub(crate) enum Awaited {
     /// No worker works on the task any more.
     Quiet,
     /// Another person replaced the order.
@@ -30,7 +30,7 @@ impl Control {
     ///
     /// # Errors
     /// When there is no task at the path.
-    pub async fn open(coordinator: &dyn Coordinator, task_path: &str) -> Result<Self, RunError> {
+    pub(crate) async fn open(coordinator: &dyn Coordinator, task_path: &str) -> Result<Self, RunError> {
         let ledger = Ledger::new(coordinator.session().await?, task_path);
         let found = ledger.task().await;
         if let Ok(Some(_)) = found {
@@ -45,7 +45,7 @@ impl Control {
     ///
     /// # Errors
     /// When the task is finished or cancelled, so that no order is possible.
-    pub async fn give(&self, order: Order) -> Result<Order, RunError> {
+    pub(crate) async fn give(&self, order: Order) -> Result<Order, RunError> {
         let record = self.ledger.task().await?;
         if record.is_some_and(|record| record.finished) {
             return Err(RunError::servers(format!("the task at {} is finished", self.task_path)));
@@ -67,7 +67,11 @@ impl Control {
     ///
     /// # Errors
     /// When the coordinator fails.
-    pub async fn quiet(&self, interrupt: &Interrupt, mut tell: impl FnMut(&[String])) -> Result<Awaited, RunError> {
+    pub(crate) async fn quiet(
+        &self,
+        interrupt: &Interrupt,
+        mut tell: impl FnMut(&[String]),
+    ) -> Result<Awaited, RunError> {
         let mut reported = Vec::new();
         loop {
             let (order, overruled) = self.ledger.watch_order().await?;
@@ -76,7 +80,7 @@ impl Control {
             }
             let claims = self.ledger.watch_claims().await?;
             let (mut workers, places) = watch_places(&self.ledger).await?;
-            workers.extend(self.ledger.claim_holders().await?.into_iter().map(|(_, worker)| worker));
+            workers.extend(self.ledger.claim_holders().await?.into_iter().map(|held| held.worker));
             workers.sort();
             workers.dedup();
             if workers.is_empty() {
@@ -96,7 +100,7 @@ impl Control {
     }
 
     /// Ends the session.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.ledger.session().close().await;
     }
 }

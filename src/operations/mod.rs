@@ -8,10 +8,11 @@
 //! - [`verify`]: compares source and target at any later time.
 //! - [`cleanup`]: removes the tables and statements of a task whose workers are dead.
 
-pub mod check;
+pub(crate) mod check;
 pub mod cleanup;
-pub mod control;
-pub mod init;
-pub mod plan;
-pub mod status;
+pub(crate) mod control;
+pub(crate) mod init;
+pub(crate) mod location;
+pub(crate) mod plan;
+pub(crate) mod status;
 pub mod verify;

@@ -11,19 +11,19 @@ use crate::planning::errors::RunError;
 use crate::planning::plan_all::plan_all;
 use crate::planning::survey::{refuse_lossy_conversions, survey};
 use crate::planning::task_file::parse;
-use crate::task::SecretSource;
+use crate::task::{SecretSource, TaskText};
 
 /// Makes the plan of a task file, as its first run would.
 ///
 /// # Errors
 /// The errors that the run would fail with.
-pub async fn make_plan(
+pub(crate) async fn make_plan(
     client: Arc<dyn ServerClient>,
     secrets: &dyn SecretSource,
-    (text, file): (&str, &str),
+    text: TaskText,
     host: String,
 ) -> Result<Document, RunError> {
-    let task = parse(text, file, secrets)?;
+    let task = parse(text, secrets)?.task;
     let pool = NodePool::new(client, host);
     let mut surveys = survey(&pool, &task).await.map_err(RunError::Problems)?;
     let lost = refuse_lossy_conversions(&pool, &task, &mut surveys).await;

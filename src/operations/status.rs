@@ -6,32 +6,39 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::client::{Running, ServerClient};
+use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
-use crate::ledger::overview::TaskOverview;
+use crate::ledger::overview::{TaskOverview, TaskStatement};
 use crate::ledger::{Cache, Ledger, membership};
 use crate::model::Node;
 use crate::plan::TablePlan;
 use crate::planning::errors::RunError;
 use crate::planning::task_file::parse;
-use crate::protocol::{MadeStatement, PieceRef, TaskId};
-use crate::task::{SecretSource, Task};
+use crate::protocol::{MadeStatement, TaskId};
+use crate::task::{SecretSource, TaskFile, TaskText};
 
 /// How long to wait for the answers of servers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A reader of the state of a task. It can be used many times, and reads plans only once.
-pub struct TaskReader {
+pub(crate) struct TaskReader {
     ledger: Ledger,
     client: Arc<dyn ServerClient>,
     /// The pass of the plans and records.
-    pass: Option<(u32, TaskId)>,
-    /// The text from which `task` was parsed.
-    description: String,
+    pass: Option<ReadPass>,
     secrets: Arc<dyn SecretSource>,
-    task: Task,
+    /// The last description that could be used.
+    file: TaskFile,
+    /// A newer text that cannot be used.
+    unusable: Option<String>,
     plans: Arc<Vec<TablePlan>>,
     cache: Cache,
+}
+
+/// The pass of a task whose plans and records were read.
+struct ReadPass {
+    number: u32,
+    task: TaskId,
 }
 
 impl TaskReader {
@@ -39,7 +46,7 @@ impl TaskReader {
     ///
     /// # Errors
     /// When there is no task at the path, or its description cannot be read.
-    pub async fn open(
+    pub(crate) async fn open(
         coordinator: &dyn Coordinator,
         client: Arc<dyn ServerClient>,
         secrets: Arc<dyn SecretSource>,
@@ -50,17 +57,16 @@ impl TaskReader {
             let absent = || RunError::task(format!("there is no task at {task_path} in {}", coordinator.place()));
             let text = ledger.description().await?.ok_or_else(absent)?;
             ledger.task().await?.ok_or_else(absent)?;
-            let task = parse(&text, &ledger.path("description"), secrets.as_ref())?;
-            Ok((text, task))
+            parse(TaskText::new(text, ledger.path("description")), secrets.as_ref())
         };
         match opened.await {
-            Ok((description, task)) => Ok(Self {
+            Ok(file) => Ok(Self {
                 ledger,
                 client,
                 pass: None,
-                description,
                 secrets,
-                task,
+                file,
+                unusable: None,
                 plans: Arc::default(),
                 cache: Cache::default(),
             }),
@@ -75,30 +81,30 @@ impl TaskReader {
     ///
     /// # Errors
     /// When the coordinator fails. Servers that do not answer are named in the overview.
-    pub async fn read(&mut self) -> Result<TaskOverview, RunError> {
+    pub(crate) async fn read(&mut self) -> Result<TaskOverview, RunError> {
         let Some(record) = self.ledger.task().await? else {
             return Err(RunError::servers("the task was removed"));
         };
         match &self.pass {
-            Some((pass, id)) if *id != record.id && record.pass <= *pass => {
+            Some(last) if last.task != record.id && record.pass <= last.number => {
                 return Err(RunError::servers("the task was removed, and another one is at its path now"));
             }
-            Some((_, id)) if *id == record.id => {}
+            Some(last) if last.task == record.id => {}
             // Each pass has its own plans and records.
             _ => (self.plans, self.cache) = (Arc::default(), Cache::default()),
         }
-        self.pass = Some((record.pass, record.id.clone()));
+        self.pass = Some(ReadPass { number: record.pass, task: record.id.clone() });
         self.reload_task().await?;
         if record.planned && self.plans.is_empty() {
-            self.plans = Arc::new(self.ledger.plans(self.task.tables.len()).await?);
+            self.plans = Arc::new(self.ledger.plans(self.file.task.tables.len()).await?);
         }
         self.ledger.refresh(&mut self.cache, &self.plans).await?;
         let prefix = record.id.queries();
         let (statements, silent) = if record.finished { Default::default() } else { self.statements(&prefix).await };
         Ok(TaskOverview {
             order: self.ledger.order().await?,
-            max_jobs_per_server: self.task.max_jobs_per_server.map(std::num::NonZeroU32::get),
-            max_workers: Some(self.task.max_workers).filter(|limit| *limit != u32::MAX),
+            max_jobs_per_server: self.file.task.max_jobs_per_server.map(std::num::NonZeroU32::get),
+            max_workers: Some(self.file.task.max_workers).filter(|limit| *limit != u32::MAX),
             plans: self.plans.clone(),
             by_table: self.cache.by_table.clone(),
             places: membership::places(&self.ledger).await?,
@@ -113,28 +119,29 @@ impl TaskReader {
     /// Reads the description again, since limits and accounts may change meanwhile. Keeps the last good task if it cannot be parsed.
     async fn reload_task(&mut self) -> Result<(), RunError> {
         let Some(text) = self.ledger.description().await? else { return Ok(()) };
-        if text != self.description {
-            if let Ok(parsed) = Task::parse(&text, self.secrets.as_ref())
-                && parsed.task.tables.len() == self.task.tables.len()
-            {
-                self.task = parsed.task;
+        if text == self.file.text || self.unusable.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        match TaskText::new(text.clone(), self.file.name.clone()).parse(self.secrets.as_ref()) {
+            Ok(file) if file.task.tables.len() == self.file.task.tables.len() => {
+                (self.file, self.unusable) = (file, None);
             }
-            self.description = text;
+            _ => self.unusable = Some(text),
         }
         Ok(())
     }
 
     /// Ends the session.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.ledger.session().close().await;
     }
 
     /// Returns the running statements of the task, and the errors of nodes that do not answer. Asks each node once, with the account that
     /// the task names first.
-    async fn statements(&self, prefix: &str) -> (Vec<(String, PieceRef, Running)>, Vec<String>) {
+    async fn statements(&self, prefix: &str) -> (Vec<TaskStatement>, Vec<String>) {
         let mut nodes: BTreeMap<String, &Node> = BTreeMap::new();
-        for job in &self.task.tables {
-            for cluster in [self.task.source(job), self.task.target(job)] {
+        for job in &self.file.task.tables {
+            for cluster in [self.file.task.source(job), self.file.task.target(job)] {
                 for (_, node) in cluster.nodes() {
                     nodes.entry(node.url()).or_insert(node);
                 }
@@ -147,7 +154,8 @@ impl TaskReader {
         for (node, answer) in answers.await {
             match answer {
                 Ok(Ok(running)) => statements.extend(running.into_iter().filter_map(|running| {
-                    Some((node.clone(), MadeStatement::parse(&running.query_id)?.piece, running))
+                    let piece = MadeStatement::parse(&running.query_id)?.piece;
+                    Some(TaskStatement { node: node.clone(), piece, running })
                 })),
                 Ok(Err(error)) => drop(silent.insert(error.to_string())),
                 Err(_) => drop(silent.insert(format!("{node}: no answer within {} s", ANSWER_TIMEOUT.as_secs()))),

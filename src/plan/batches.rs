@@ -6,69 +6,78 @@ use super::{BatchPlan, Mark, PartitionPlan, PiecePlan, SourceShare};
 use crate::model::{PartitionId, PartitionValue};
 use crate::sql::Slice;
 
+/// The rows of a partition on one source shard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ShardSize {
+    /// The number of rows.
+    pub(crate) rows: u64,
+    /// The estimated bytes.
+    pub(crate) bytes: u64,
+}
+
 /// A partition and its rows on each source shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// The partition's value.
-    pub value: PartitionValue,
+    pub(crate) value: PartitionValue,
     /// The name of the partition as a person writes it.
-    pub name: String,
+    pub(crate) name: String,
     /// The id of the partition, if it can be computed from the value.
-    pub id: Option<PartitionId>,
-    /// Rows and estimated bytes by source shard.
-    pub shards: Vec<(u64, u64)>,
+    pub(crate) id: Option<PartitionId>,
+    /// The size of its share on each source shard.
+    pub(crate) shards: Vec<ShardSize>,
     /// See [`PartitionPlan::mark`].
-    pub mark: Option<Mark>,
+    pub(crate) mark: Option<Mark>,
     /// See [`PartitionPlan::renews`].
-    pub renews: bool,
+    pub(crate) renews: bool,
 }
 
 /// The task's settings for the sizes of batches and pieces.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchSizing {
+pub(crate) struct BatchSizing {
     /// Uncompressed bytes of a batch of small partitions, and of a piece of a large one.
-    pub batch_bytes: u64,
+    pub(crate) batch_bytes: u64,
     /// The smallest number of pieces of a partition; 1 leaves it to the sizes.
-    pub splits: u64,
+    pub(crate) splits: u64,
 }
 
 /// A batch of one partition that is to be cut into slices on one source shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
+pub(crate) struct Cut {
     /// Index of the batch.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Index of the source shard.
-    pub shard: usize,
+    pub(crate) shard: usize,
     /// Number of slices.
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 /// The largest number of partitions in a batch: every record of a piece has a number for each of them.
-pub const MOST_PARTITIONS: usize = 250;
+pub(crate) const MOST_PARTITIONS: usize = 250;
 
 /// The smallest number of rows in a slice by size: a server reads this many at once even if fewer are requested.
 const GRANULE: u64 = 8192;
 
 impl Found {
     fn bytes(&self) -> u64 {
-        self.shards.iter().map(|(_, bytes)| bytes).sum()
+        self.shards.iter().map(|shard| shard.bytes).sum()
     }
 
     fn rows(&self) -> u64 {
-        self.shards.iter().map(|(rows, _)| rows).sum()
+        self.shards.iter().map(|shard| shard.rows).sum()
     }
 }
 
 /// Returns the usual bytes of a piece if the task gives none: an eighth of the table, so that the last piece takes
 /// little time. Limits keep a piece worth its overhead, and keep the loss small when an attempt fails.
-pub fn usual_batch_bytes(found: &[Found]) -> u64 {
+pub(crate) fn usual_batch_bytes(found: &[Found]) -> u64 {
     let all: u64 = found.iter().map(Found::bytes).sum();
     (all / 8).clamp(128 << 20, 1 << 30)
 }
 
 /// Groups partitions, in their order, into batches: consecutive small ones together up to `batch_bytes`, a large one
 /// alone. If a task wants several pieces for each partition, each partition is alone.
-pub fn batches(found: &[Found], sizing: BatchSizing) -> Vec<Range<usize>> {
+pub(crate) fn batches(found: &[Found], sizing: BatchSizing) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
     for (at, partition) in found.iter().enumerate() {
@@ -97,17 +106,17 @@ pub fn batches(found: &[Found], sizing: BatchSizing) -> Vec<Range<usize>> {
 }
 
 /// Returns the number of slices of each source shard's share of a batch, if it is more than one.
-pub fn cuts(found: &[Found], batches: &[Range<usize>], sizing: BatchSizing) -> Vec<Cut> {
+pub(crate) fn cuts(found: &[Found], batches: &[Range<usize>], sizing: BatchSizing) -> Vec<Cut> {
     let mut cuts = Vec::new();
     for (batch, range) in batches.iter().enumerate() {
         let [partition] = &found[range.clone()] else { continue };
-        let holders = partition.shards.iter().filter(|(rows, _)| *rows > 0).count().max(1) as u64;
-        for (shard, (rows, bytes)) in partition.shards.iter().enumerate() {
+        let holders = partition.shards.iter().filter(|shard| shard.rows > 0).count().max(1) as u64;
+        for (shard, &ShardSize { rows, bytes }) in partition.shards.iter().enumerate() {
             // Rounds to the nearest number: slices of one and a half times the size are better than two of three
             // quarters.
             let size = sizing.batch_bytes.max(1);
             let by_size = (bytes.saturating_add(size / 2) / size).min(rows.div_ceil(GRANULE));
-            let count = by_size.max(sizing.splits.div_ceil(holders)).min((*rows).max(1));
+            let count = by_size.max(sizing.splits.div_ceil(holders)).min(rows.max(1));
             if count > 1 {
                 cuts.push(Cut { batch, shard, count });
             }
@@ -121,7 +130,7 @@ pub fn cuts(found: &[Found], batches: &[Range<usize>], sizing: BatchSizing) -> V
 ///
 /// A batch that fits into one piece becomes one piece, whatever the number of source shards. The overhead of a piece,
 /// a staging table on each target node and a part for each partition in it, then arises once.
-pub fn assemble(
+pub(crate) fn assemble(
     found: &[Found],
     batches: &[Range<usize>],
     sizing: BatchSizing,
@@ -144,7 +153,7 @@ pub fn assemble(
     for (batch, range) in batches.iter().enumerate() {
         let first = pieces.len();
         let shards = found.first().map_or(0, |partition| partition.shards.len());
-        let rows = |shard: usize| found[range.clone()].iter().map(|partition| partition.shards[shard].0).sum();
+        let rows = |shard: usize| found[range.clone()].iter().map(|partition| partition.shards[shard].rows).sum();
         let shares = (0..shards).map(|shard| SourceShare { shard, rows: rows(shard) }).filter(|share| share.rows > 0);
         let (shares, cut): (Vec<SourceShare>, Vec<Vec<Slice>>) =
             shares.map(|share| (share, slices(batch, share.shard))).unzip();
@@ -178,7 +187,7 @@ mod tests {
                 value: PartitionValue(vec![i.to_string()]),
                 name: i.to_string(),
                 id: None,
-                shards: vec![(*a, *a), (*b, *b)],
+                shards: [*a, *b].map(|size| ShardSize { rows: size, bytes: size }).to_vec(),
                 mark: None,
                 renews: false,
             })
@@ -188,7 +197,7 @@ mod tests {
     const SIZING: BatchSizing = BatchSizing { batch_bytes: 100, splits: 1 };
 
     #[test]
-    fn small_partitions_travel_together_and_large_ones_alone() {
+    fn small_partitions_share_a_batch_and_a_large_one_has_its_own() {
         let found = found(&[(10, 20), (30, 40), (500, 0), (1, 1), (1, 0)]);
         let batches = batches(&found, SIZING);
         assert_eq!(batches, [0..2, 2..3, 3..5]);
@@ -206,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_partition_is_cut_by_size_but_not_finer_than_a_server_reads() {
+    fn a_large_partition_is_cut_by_size_into_at_most_one_slice_for_each_8192_rows() {
         let cut = |rows| {
             let found = found(&[(rows, 0)]);
             let batches = batches(&found, SIZING);
@@ -227,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wished_number_of_pieces_is_reached_and_never_exceeds_the_rows() {
+    fn number_of_splits_is_reached_unless_a_partition_has_fewer_rows() {
         let found = found(&[(10, 10), (3, 0), (1, 0)]);
         let sizing = BatchSizing { splits: 5, ..SIZING };
         let batches = batches(&found, sizing);

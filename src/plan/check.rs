@@ -14,7 +14,7 @@ use crate::sql::{Expression, KeyElement, Slice};
 /// A contradiction within a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the plan contradicts itself: {0}")]
-pub struct Contradiction(String);
+pub(crate) struct Contradiction(String);
 
 type Checked = Result<(), Contradiction>;
 
@@ -27,7 +27,7 @@ impl Document {
     ///
     /// # Errors
     /// Returns the first contradiction, as a line.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         for planned in &self.tables {
             planned.plan.check().map_err(|error| format!("table {}: {error}", planned.plan.name))?;
         }
@@ -41,7 +41,7 @@ impl TablePlan {
     ///
     /// # Errors
     /// Returns the first contradiction, as a line.
-    pub fn check(&self) -> Checked {
+    pub(crate) fn check(&self) -> Checked {
         self.check_reading()?;
         self.check_sharding()?;
         self.check_partitions()?;
@@ -59,7 +59,7 @@ impl TablePlan {
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn check_shards(&self, sources: usize, targets: usize) -> Checked {
+    pub(crate) fn check_shards(&self, sources: usize, targets: usize) -> Checked {
         let shards = self.pieces.iter().flat_map(|piece| &piece.sources).map(|share| share.shard);
         let last = shards.chain(self.marked_shards()).max();
         require(last.is_none_or(|last| last < sources), || {
@@ -234,10 +234,11 @@ fn shares(pieces: &[PiecePlan]) -> Result<(u128, u128), Contradiction> {
 fn tile_rows(slices: &[&Slice]) -> Checked {
     match slices.first() {
         Some(Slice::Range { .. }) => tile_ranges(slices),
-        Some(Slice::Hash { of, .. }) => {
+        Some(Slice::Hash { expressions, .. }) => {
             for (index, slice) in slices.iter().enumerate() {
-                let wanted = Slice::Hash { of: of.clone(), count: slices.len() as u64, number: index as u64 };
-                require(**slice == wanted && !of.is_empty(), || {
+                let wanted =
+                    Slice::Hash { expressions: expressions.clone(), count: slices.len() as u64, number: index as u64 };
+                require(**slice == wanted && !expressions.is_empty(), || {
                     format!("slice {index} of {} is another one", slices.len())
                 })?;
             }

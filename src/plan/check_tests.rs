@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::check::Contradiction;
 use super::{
-    Account, BatchSizing, Creation, Document, Found, Mark, Planned, Reading, ShardAccount, ShardMark, Sharding,
-    TablePlan, assemble, batches,
+    Account, BatchSizing, Creation, Document, Found, Mark, Planned, Reading, ShardAccount, ShardMark, ShardSize,
+    Sharding, TablePlan, assemble, batches,
 };
 use crate::model::{PartitionId, PartitionValue};
 use crate::sql::{KeyElement, Slice, SlotWidth};
@@ -17,7 +17,7 @@ fn found(name: &str, shards: &[(u64, u64)]) -> Found {
         value: PartitionValue(vec![name.to_owned()]),
         name: name.to_owned(),
         id: Some(PartitionId(name.to_owned())),
-        shards: shards.to_vec(),
+        shards: shards.iter().map(|&(rows, bytes)| ShardSize { rows, bytes }).collect(),
         mark: Some(Mark(vec![ShardMark::of(0, "t", [("201801_1_2_0", 10, "")])])),
         renews: name == "201801",
     }
@@ -32,7 +32,7 @@ fn slices(shard: usize) -> Vec<Slice> {
     };
     match shard {
         0 => vec![range(None, Some(10)), range(Some(10), Some(20)), range(Some(20), None)],
-        _ => (0..2).map(|number| Slice::Hash { of: vec!["id".into()], count: 2, number }).collect(),
+        _ => (0..2).map(|number| Slice::Hash { expressions: vec!["id".into()], count: 2, number }).collect(),
     }
 }
 
@@ -45,9 +45,9 @@ fn table() -> TablePlan {
         found("201803", &[(500, 500), (301, 301)]),
         found("201804", &[(0, 0), (0, 0)]),
     ];
-    let wishes = BatchSizing { batch_bytes: 100, splits: 1 };
+    let sizing = BatchSizing { batch_bytes: 100, splits: 1 };
     let cut = |batch: usize, shard: usize| if batch == 1 { slices(shard) } else { Vec::new() };
-    let (partitions, batches, pieces) = assemble(&found, &batches(&found, wishes), wishes, cut);
+    let (partitions, batches, pieces) = assemble(&found, &batches(&found, sizing), sizing, cut);
     let counted = |counted| ShardAccount { node: "h:9000".into(), counted, parts: None };
     let reading = Reading {
         columns: None,
@@ -92,7 +92,10 @@ fn effect(document: &Document) -> Value {
             (partition.rows, partition.bytes, partition.mark) = (0, 0, None);
         }
         plan.pieces.iter_mut().flat_map(|piece| &mut piece.sources).for_each(|share| share.rows = 0);
-        json!([plan, planned.create.iter().map(|made| (&made.statement, &made.nodes)).collect::<BTreeSet<_>>()])
+        json!([
+            plan,
+            planned.create.iter().map(|creation| (&creation.statement, &creation.nodes)).collect::<BTreeSet<_>>()
+        ])
     };
     document.tables.iter().map(of_table).collect()
 }
@@ -124,9 +127,9 @@ fn others(value: &Value) -> Vec<Value> {
         }
         Value::String(text) => others.extend([json!(format!("{text}1")), json!("((")]),
         Value::Array(list) => {
-            others.extend((0..list.len()).map(|at| {
+            others.extend((0..list.len()).map(|index| {
                 let mut fewer = list.clone();
-                fewer.remove(at);
+                fewer.remove(index);
                 Value::Array(fewer)
             }));
             others.extend(
@@ -150,7 +153,7 @@ fn paths(value: &Value, above: &str, found: &mut Vec<String>) {
     found.push(above.to_owned());
     match value {
         Value::Array(list) => {
-            list.iter().enumerate().for_each(|(at, value)| paths(value, &format!("{above}/{at}"), found))
+            list.iter().enumerate().for_each(|(index, value)| paths(value, &format!("{above}/{index}"), found))
         }
         Value::Object(fields) => {
             fields.iter().for_each(|(name, value)| paths(value, &format!("{above}/{name}"), found))
@@ -160,14 +163,14 @@ fn paths(value: &Value, above: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn a_plan_as_it_is_made_is_taken() {
+fn a_new_plan_is_accepted() {
     assert_eq!(table().check(), Ok(()));
     assert_eq!(table().check_shards(2, 2), Ok(()));
     assert_eq!(document().changes(&document()), Vec::<String>::new());
 }
 
 #[test]
-fn any_value_that_is_changed_is_refused_or_makes_no_difference() {
+fn any_changed_value_of_a_plan_is_refused_or_makes_no_difference() {
     let original = document();
     let written = serde_json::to_value(&original).unwrap();
     let mut found = Vec::new();
@@ -181,9 +184,9 @@ fn any_value_that_is_changed_is_refused_or_makes_no_difference() {
                 refused += 1;
                 continue;
             };
-            let said =
+            let results =
                 read.tables.iter().map(|planned| planned.plan.check().and_then(|()| planned.plan.check_shards(2, 2)));
-            let checked: Result<(), Contradiction> = said.collect();
+            let checked: Result<(), Contradiction> = results.collect();
             if checked.is_err() || read.schema != Document::SCHEMA || read.inputs != original.inputs {
                 refused += 1;
                 continue;
@@ -202,13 +205,13 @@ fn any_value_that_is_changed_is_refused_or_makes_no_difference() {
 
 /// A plan in the coordinator is not compared with another plan: its own parts must fit each other.
 #[test]
-fn what_contradicts_itself_is_told_with_its_place() {
+fn a_contradiction_in_a_plan_is_reported_with_its_place() {
     let with = |change: fn(&mut TablePlan)| {
         let mut plan = table();
         change(&mut plan);
         plan.check().unwrap_err().to_string()
     };
-    for (said, expected) in [
+    for (message, expected) in [
         (with(|plan| plan.pieces[0].sources.clear()), "batch 0: one of its pieces has no source"),
         (with(|plan| plan.batches[1].pieces.end -= 1), "the pieces of batch 2 are 6 to 6, of 6, and should begin at 5"),
         (with(|plan| plan.batches[0].pieces = 0..0), "the pieces of batch 1 are 1 to 6, of 6, and should begin at 0"),
@@ -231,7 +234,7 @@ fn what_contradicts_itself_is_told_with_its_place() {
             "877 rows were counted at the source, and its partitions have 861, beside 9 others",
         ),
     ] {
-        assert_eq!(said, format!("the plan contradicts itself: {expected}"));
+        assert_eq!(message, format!("the plan contradicts itself: {expected}"));
     }
     assert_eq!(
         table().check_shards(1, 2).unwrap_err().to_string(),

@@ -5,11 +5,11 @@ use crate::sql::{Column, DefaultKind, TableDefinition, names_column, quote};
 
 /// The result of matching a source with a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matched {
+pub(crate) struct Matched {
     /// The columns that the target stores, in its order.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// How the source returns them; without a condition.
-    pub reading: Reading,
+    pub(crate) reading: Reading,
     /// Every column of the target with its expression over the source, even if the source is read directly.
     expressions: Vec<(String, String)>,
 }
@@ -17,7 +17,7 @@ pub struct Matched {
 impl Matched {
     /// Gives some columns a time zone, so that expressions over them do not depend on the server's time zone. The
     /// transferred values stay the same.
-    pub fn in_zone(mut self, names: &[String], target: &TableDefinition, zone: &str) -> Self {
+    pub(crate) fn in_zone(mut self, names: &[String], target: &TableDefinition, zone: &str) -> Self {
         let zone = quote::literal(zone);
         let columns = &self.columns;
         let is_zoned = |name: &String| names.contains(name) && columns.contains(name);
@@ -39,7 +39,7 @@ impl Matched {
 /// Returns the columns of the target that it can compute itself, by its own expressions, when rows are staged. A
 /// column does not qualify if an expression that selects rows (`keys`) names it. `carry_computed`: whether computed
 /// columns of the source are transferred.
-pub fn computed_columns<'a>(
+pub(crate) fn computed_columns<'a>(
     source: &TableDefinition,
     target: &'a TableDefinition,
     carry_computed: bool,
@@ -67,7 +67,7 @@ pub fn computed_columns<'a>(
 /// # Errors
 ///
 /// Returns a sentence for each column that one side lacks.
-pub fn match_columns(
+pub(crate) fn match_columns(
     source: &TableDefinition,
     target: &TableDefinition,
     carry_computed: bool,
@@ -158,7 +158,7 @@ mod tests {
     const M: (&str, &str, DefaultKind, &str) = ("m", "Int16", DefaultKind::Materialized, "a + 1");
 
     #[test]
-    fn equal_tables_are_read_as_they_are_and_computed_columns_are_computed() {
+    fn columns_of_equal_tables_are_read_unchanged_and_materialized_columns_are_computed() {
         let matched = match_columns(&table("s", &[A, M]), &table("t", &[A, M]), false, &[]).unwrap();
         assert_eq!(matched.columns, ["a", "m"]);
         assert_eq!(matched.reading.columns, None);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn other_types_and_columns_of_the_target_alone_are_seen_through_a_relation() {
+    fn columns_of_another_type_or_only_in_the_target_are_computed_by_expressions() {
         let target = table("t", &[("a", "String", DefaultKind::None, ""), M, ("x", "Int8", DefaultKind::Alias, "1")]);
         let matched = match_columns(&table("s", &[A]), &target, false, &[]).unwrap();
         assert_eq!(matched.columns, ["a", "m"]);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_can_be_seen_in_a_zone_and_are_transferred_as_they_are() {
+    fn conditions_see_columns_in_a_time_zone_and_the_transfer_keeps_their_type() {
         let t = ("t", "DateTime", DefaultKind::None, "");
         let target = table("t", &[A, t]);
         let matched = match_columns(&table("s", &[A, t]), &target, false, &[]).unwrap();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_may_compute_what_no_key_names() {
+    fn the_target_computes_only_columns_that_no_key_uses() {
         let extra = ("x", "String", DefaultKind::Default, "dictGet('d', 'name', a)");
         let (source, target) = (table("s", &[A]), table("t", &[A, extra, M]));
         let names = |source: &TableDefinition, carry: bool, key: &str| {

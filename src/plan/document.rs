@@ -61,7 +61,7 @@ impl Document {
 
     /// Returns the relevant changes since this plan, a line each: source and target, how rows are read, the
     /// partitions, and the objects to create. Numbers of rows do not count: rows are counted when they are copied.
-    pub fn changes(&self, now: &Document) -> Vec<String> {
+    pub(crate) fn changes(&self, now: &Document) -> Vec<String> {
         let mut changes = Vec::new();
         if self.tables.len() != now.tables.len() {
             changes.push(format!("{} tables were planned, and there are {}", self.tables.len(), now.tables.len()));

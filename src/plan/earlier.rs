@@ -37,19 +37,19 @@ pub struct CopiedPartition {
 
 /// The present state of a copied partition on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OnTarget {
+pub(crate) struct OnTarget {
     /// Rows on the target, summed over all shards. If replicas are written one by one, the replica with the fewest
     /// rows counts.
-    pub least: u64,
+    pub(crate) least: u64,
     /// The same sum with the replica with the most rows.
-    pub most: u64,
+    pub(crate) most: u64,
     /// Whether the target's servers may have removed rows: by a TTL or by an engine that merges rows.
-    pub may_shrink: bool,
+    pub(crate) may_shrink: bool,
 }
 
 /// What the next pass does with a copied partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nothing: it is unchanged on both sides.
     Unchanged,
     /// Copy it again and replace its rows, for this reason.
@@ -58,7 +58,7 @@ pub enum Due {
 
 /// Why a partition is copied again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Again {
+pub(crate) enum Again {
     /// The parts of the partition at the source have changed.
     Changed,
     /// Whether it changed is not known.
@@ -72,7 +72,7 @@ pub enum Again {
 impl Earlier {
     /// Returns the results after a pass: the partitions that it copied, and those that it left alone. `results` are
     /// the counts of the plan's partitions when they were published.
-    pub fn after(before: Option<Self>, plan: &TablePlan, results: &[PartitionResult]) -> Self {
+    pub(crate) fn after(before: Option<Self>, plan: &TablePlan, results: &[PartitionResult]) -> Self {
         let mut partitions: BTreeMap<PartitionValue, CopiedPartition> = BTreeMap::new();
         for copied in before.into_iter().flat_map(|earlier| earlier.partitions) {
             partitions.insert(copied.partition.value.clone(), copied);
@@ -100,7 +100,7 @@ impl Earlier {
     }
 
     /// Returns the partitions that a plan left alone.
-    pub fn beside<'a>(&'a self, plan: &'a TablePlan) -> impl Iterator<Item = &'a CopiedPartition> {
+    pub(crate) fn beside<'a>(&'a self, plan: &'a TablePlan) -> impl Iterator<Item = &'a CopiedPartition> {
         let planned: std::collections::BTreeSet<&PartitionValue> =
             plan.partitions.iter().map(|partition| &partition.value).collect();
         self.partitions.iter().filter(move |copied| !planned.contains(&copied.partition.value))
@@ -109,14 +109,14 @@ impl Earlier {
 
 impl CopiedPartition {
     /// Returns the number of rows on the target if it differs from the copied rows.
-    pub fn lost(&self, on_target: OnTarget) -> Option<u64> {
+    pub(crate) fn lost(&self, on_target: OnTarget) -> Option<u64> {
         // If replicas differ, one of them may hold the copied rows.
         let rows = self.target.clamp(on_target.least, on_target.most);
         (rows != self.target && !(on_target.may_shrink && rows < self.target)).then_some(rows)
     }
 
     /// Returns what the next pass does with a copied partition.
-    pub fn due(&self, found: &Found, on_target: OnTarget) -> Due {
+    pub(crate) fn due(&self, found: &Found, on_target: OnTarget) -> Due {
         if let Some(rows) = self.lost(on_target) {
             return Due::Again(Again::Lost(rows));
         }
@@ -131,7 +131,7 @@ impl CopiedPartition {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mark, ShardMark};
+    use super::super::{Mark, ShardMark, ShardSize};
     use super::*;
 
     fn value(text: &str) -> PartitionValue {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pass_leaves_alone_stays_known_and_what_it_dropped_does_not() {
+    fn a_later_pass_remembers_unchanged_partitions_and_forgets_dropped_ones() {
         let first = plan(vec![partition("1", 5), partition("2", 5), partition("3", 5)]);
         let first = Earlier::after(None, &first, &[result(5, 5), result(5, 5), result(5, 5)]);
         let mut dropped = partition("3", 0);
@@ -174,8 +174,10 @@ mod tests {
         assert_eq!(left, ["1", "4"]);
     }
 
+    const FIVE: ShardSize = ShardSize { rows: 5, bytes: 5 };
+
     #[test]
-    fn what_changed_while_it_was_copied_is_copied_again() {
+    fn a_partition_that_changed_during_its_copy_is_copied_again() {
         let earlier =
             Earlier::after(None, &plan(vec![partition("1", 5), partition("2", 5)]), &[result(6, 6), result(5, 5)]);
         let due = |name: &str, rows| {
@@ -183,7 +185,7 @@ mod tests {
                 value: value(name),
                 name: name.into(),
                 id: None,
-                shards: vec![(5, 5)],
+                shards: vec![FIVE],
                 mark: mark("a"),
                 renews: false,
             };
@@ -200,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_must_be_as_they_were() {
+    fn a_partition_is_skipped_only_if_source_and_target_are_unchanged() {
         let copied = CopiedPartition { partition: partition("1", 5), target: 5 };
         let found = |content| {
-            let shards = vec![(5, 5)];
+            let shards = vec![FIVE];
             Found { value: value("1"), name: "1".into(), id: None, shards, mark: mark(content), renews: false }
         };
         let holds = |rows, may_shrink| OnTarget { least: rows, most: rows, may_shrink };

@@ -4,7 +4,7 @@ use crate::sql::{KeyElement, unquoted_elements};
 
 /// Why a text cannot name a partition of the target table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LiteralError {
+pub(crate) enum LiteralError {
     /// Brackets or quotes that do not match.
     #[error("{0}")]
     Unbalanced(String),
@@ -32,7 +32,7 @@ pub enum LiteralError {
 
 /// Parses a partition's name into the texts of its elements, in the form of [`KeyElement::shown`]. Numbers may be
 /// quoted.
-pub fn parse_partition(text: &str, key: &[KeyElement]) -> Result<Vec<String>, LiteralError> {
+pub(crate) fn parse_partition(text: &str, key: &[KeyElement]) -> Result<Vec<String>, LiteralError> {
     let text = text.trim();
     if key.is_empty() && matches!(text, "all" | "'all'" | "tuple()" | "()") {
         return Ok(Vec::new());
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_may_be_quoted_and_texts_keep_their_escapes() {
+    fn a_partition_literal_may_be_quoted_and_escaped() {
         let month = [element("UInt32")];
         assert_eq!(parse_partition("201801", &month).unwrap(), ["201801"]);
         assert_eq!(parse_partition(" '201801' ", &month).unwrap(), ["201801"]);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_partition_says_why() {
+    fn an_error_says_why_a_literal_is_not_a_partition() {
         let why = |text: &str, key: &[KeyElement]| parse_partition(text, key).unwrap_err().to_string();
         assert_eq!(why("'March'", &[element("UInt32")]), "March cannot be a value of k, which is UInt32");
         assert_eq!(why("'201801'", &[element("Date")]), "201801 cannot be a value of k, which is Date");

@@ -43,12 +43,12 @@ const DIGEST: usize = 16;
 
 impl Mark {
     /// Returns the source shards that have parts of the partition.
-    pub fn shards(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn shards(&self) -> impl Iterator<Item = usize> + '_ {
         self.0.iter().map(|mark| mark.shard)
     }
 
     /// Returns whether the rows are the same as `before`.
-    pub fn is_as(&self, before: &Mark) -> bool {
+    pub(crate) fn is_as(&self, before: &Mark) -> bool {
         self.0.len() == before.0.len() && self.0.iter().zip(&before.0).all(|(now, before)| now.is_as(before))
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_parts_hold_the_same_rows_whatever_their_order() {
+    fn the_same_parts_in_another_order_have_the_same_mark() {
         let before = mark("t", &[("1_1_1_0", 5, "a"), ("1_2_2_0", 6, "b")]);
         assert!(mark("t", &[("1_2_2_0", 6, "b"), ("1_1_1_0", 5, "a")]).is_as(&before));
         assert!(
@@ -150,10 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn where_no_contents_are_told_names_count_only_in_the_same_table() {
+    fn part_names_without_checksums_are_compared_only_in_the_same_table() {
         let before = mark("t", &[("1_1_1_0", 5, "")]);
         assert!(mark("t", &[("1_1_1_0", 5, "")]).is_as(&before));
-        assert!(!mark("made anew", &[("1_1_1_0", 5, "")]).is_as(&before));
+        assert!(!mark("recreated", &[("1_1_1_0", 5, "")]).is_as(&before));
     }
 
     #[test]
@@ -162,12 +162,12 @@ mod tests {
         assert!(mark("t", &[("1_1_3_1", 11, "ab"), ("1_4_9_1", 1, "c")]).is_as(&before));
         assert!(mark("t", &[("1_1_9_2", 12, "abc")]).is_as(&before));
         let same_numbers = [("1_1_9_2", 12, "other")];
-        assert!(!mark("made anew", &same_numbers).is_as(&before), "block numbers begin at one in every table");
+        assert!(!mark("recreated", &same_numbers).is_as(&before), "block numbers begin at one in every table");
         for changed in [
-            ("1_1_9_2", 11, "a row went"),
+            ("1_1_9_2", 11, "a row is missing"),
             ("1_1_9_2_10", 12, "mutated"),
             ("1_1_10_2", 12, "another block"),
-            ("1_1_8_2", 12, "a part is gone"),
+            ("1_1_8_2", 12, "a part is missing"),
             ("1_0_9_2", 12, "an earlier block"),
         ] {
             assert!(!mark("t", &[changed]).is_as(&before), "{changed:?}");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_be_read_in_two_ways_are_not_read() {
+    fn ambiguous_part_names_are_not_read() {
         assert!(Blocks::of("20180101_20180131_1_5_1").is_none());
         assert!(Blocks::of("20180101_1_5_1_7").is_some_and(|blocks| blocks.mutation == 7));
         assert!(Blocks::of("all_1_5_1").is_some_and(|blocks| (blocks.first, blocks.last) == (1, 5)));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_parts_a_merge_is_taken_for_a_change() {
+    fn a_merge_of_very_many_parts_counts_as_a_change() {
         let names: Vec<String> = (1..=41).map(|n| format!("1_{n}_{n}_0")).collect();
         let many: Vec<(&str, u64, &str)> = names.iter().map(|name| (name.as_str(), 1, "a")).collect();
         assert!(mark("t", &many).is_as(&mark("t", &many)));

@@ -10,6 +10,7 @@ mod document;
 mod earlier;
 mod literal;
 mod marks;
+mod remark;
 mod slices;
 
 use std::ops::Range;
@@ -20,14 +21,16 @@ use crate::model::{PartitionId, PartitionValue, TableName};
 use crate::sql::{Expression, KeyElement, PartitionFilter, Relation, Selection, Slice, SlotFilter, SlotKey, SlotWidth};
 
 pub use account::{Account, ShardAccount};
-pub use batches::{BatchSizing, Cut, Found, MOST_PARTITIONS, assemble, batches, cuts, usual_batch_bytes};
-pub use check::Contradiction;
-pub use columns::{Matched, computed_columns, match_columns};
+pub(crate) use batches::{BatchSizing, Found, MOST_PARTITIONS, ShardSize, assemble, batches, cuts, usual_batch_bytes};
+pub(crate) use columns::{Matched, computed_columns, match_columns};
 pub use document::{Creation, Document, Planned, Travel};
-pub use earlier::{Again, CopiedPartition, Due, Earlier, OnTarget};
-pub use literal::{LiteralError, parse_partition};
+pub(crate) use earlier::{Again, Due, OnTarget};
+pub use earlier::{CopiedPartition, Earlier};
+pub(crate) use literal::parse_partition;
 pub use marks::{Mark, ShardMark};
-pub use slices::{Sample, ranges};
+pub use remark::Remark;
+pub(crate) use remark::RemarkSubject;
+pub(crate) use slices::ranges;
 
 /// The plan of one table job: the rows to copy, and the pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ pub struct TablePlan {
     /// The pieces.
     pub pieces: Vec<PiecePlan>,
     /// Remarks for the user.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Remark>,
     /// Whether its pieces are cloned if the task leaves the transfer open. None of them is a slice then.
     #[serde(default)]
     pub clones: bool,
@@ -100,13 +103,13 @@ pub struct Sharding {
 
 impl Sharding {
     /// Returns the target shard that owns a slot, given as text.
-    pub fn owner_of(&self, slot: &PartitionValue) -> Option<usize> {
+    pub(crate) fn owner_of(&self, slot: &PartitionValue) -> Option<usize> {
         let slot: u64 = slot.0.first()?.parse().ok()?;
         self.slots.iter().position(|slots| slots.contains(&slot))
     }
 
     /// Returns the expression that computes a row's slot.
-    pub fn slot_key(&self) -> SlotKey {
+    pub(crate) fn slot_key(&self) -> SlotKey {
         SlotKey {
             // The stored text was checked when it was planned.
             key: Expression::parse(&self.key).unwrap_or_else(|_| Expression::never()),
@@ -182,12 +185,12 @@ pub struct SourceShare {
 
 impl PiecePlan {
     /// Returns the first of its source shards.
-    pub fn first_shard(&self) -> usize {
+    pub(crate) fn first_shard(&self) -> usize {
         self.sources.first().map_or(0, |share| share.shard)
     }
 
     /// Returns the rows at planning time; estimated for a slice.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.sources.iter().map(|share| share.rows).sum()
     }
 }
@@ -195,7 +198,7 @@ impl PiecePlan {
 impl Reading {
     /// Returns whether a transferred column has the same value each time its row is read. `DEFAULT now()` of a column
     /// that only the target has, for example, does not.
-    pub fn is_steady(&self, column: usize) -> bool {
+    pub(crate) fn is_steady(&self, column: usize) -> bool {
         let Some(value) = self.values.get(column) else { return false };
         let seen = self.columns.iter().flatten().find(|(name, _)| crate::sql::quote::ident(name) == *value);
         let expression = seen.map_or(value, |(_, expression)| expression);
@@ -204,7 +207,7 @@ impl Reading {
 
     /// Returns why the rows cannot be cloned as parts, if a reason exists. Parts hold all rows, with each value
     /// unchanged.
-    pub fn against_parts(&self, columns: &[String]) -> Option<String> {
+    pub(crate) fn against_parts(&self, columns: &[String]) -> Option<String> {
         if self.condition.is_some() {
             return Some("where_condition chooses among the rows".into());
         }
@@ -213,7 +216,7 @@ impl Reading {
     }
 
     /// Returns the relation over a table.
-    pub fn relation(&self, table: &TableName) -> Relation {
+    pub(crate) fn relation(&self, table: &TableName) -> Relation {
         Relation {
             table: table.clone(),
             columns: self.columns.clone(),
@@ -254,7 +257,7 @@ impl TablePlan {
 
     /// Returns the plan with the partitions that earlier passes copied and this one leaves alone, one batch for each.
     /// A comparison uses it to cover everything that the task has copied. These batches have no pieces.
-    pub fn with_earlier(mut self, earlier: &Earlier) -> Self {
+    pub(crate) fn with_earlier(mut self, earlier: &Earlier) -> Self {
         let kept: Vec<PartitionPlan> = earlier.beside(&self).map(|copied| copied.partition.clone()).collect();
         for partition in kept {
             let (at, none) = (self.partitions.len(), self.pieces.len());
@@ -270,12 +273,12 @@ impl TablePlan {
     }
 
     /// Returns why the way that rows are read prevents cloning them as parts, if a reason exists.
-    pub fn against_parts(&self) -> Option<String> {
+    pub(crate) fn against_parts(&self) -> Option<String> {
         self.reading.against_parts(&self.columns)
     }
 
     /// Returns the estimated uncompressed bytes of a piece.
-    pub fn bytes_of(&self, piece: usize) -> u64 {
+    pub(crate) fn bytes_of(&self, piece: usize) -> u64 {
         let piece = &self.pieces[piece];
         let sum = |number: fn(&PartitionPlan) -> u64| self.partitions_of(piece.batch).iter().map(number).sum::<u64>();
         let (rows, bytes) = (sum(|partition| partition.rows), sum(|partition| partition.bytes));
@@ -283,7 +286,7 @@ impl TablePlan {
     }
 
     /// Returns the rows of a piece, for all target shards.
-    pub fn rows_of(&self, piece: usize) -> Selection {
+    pub(crate) fn rows_of(&self, piece: usize) -> Selection {
         let plan = &self.pieces[piece];
         let values = self.partitions_of(plan.batch).iter().map(|partition| partition.value.clone()).collect();
         Selection {
@@ -295,7 +298,7 @@ impl TablePlan {
     }
 
     /// Returns the rows of a piece that belong to one target shard.
-    pub fn rows_for(&self, piece: usize, shard: usize) -> Selection {
+    pub(crate) fn rows_for(&self, piece: usize, shard: usize) -> Selection {
         let slots = self
             .sharding
             .as_ref()
@@ -306,7 +309,7 @@ impl TablePlan {
     /// Returns the nodes to write to, chosen from the live nodes of each target shard: one in turn if they replicate
     /// to each other, the first if only one may have the rows, all if each is written to. The list is empty for a
     /// shard that gets no rows.
-    pub fn nodes_for(&self, batch: usize, live: &[Vec<String>]) -> Vec<Vec<String>> {
+    pub(crate) fn nodes_for(&self, batch: usize, live: &[Vec<String>]) -> Vec<Vec<String>> {
         let wanted: Vec<usize> = self.target_shards().collect();
         let of_shard = |(shard, live): (usize, &Vec<String>)| match live.as_slice() {
             _ if !wanted.contains(&shard) => Vec::new(),
@@ -319,7 +322,7 @@ impl TablePlan {
     }
 
     /// Returns the target shards that get rows.
-    pub fn target_shards(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn target_shards(&self) -> impl Iterator<Item = usize> + '_ {
         let all = self.replicated.len();
         (0..all).filter(move |shard| match &self.sharding {
             Some(sharding) => !sharding.slots[*shard].is_empty(),
@@ -328,7 +331,7 @@ impl TablePlan {
     }
 
     /// Returns a partition's index in its batch, by its value.
-    pub fn position_in(&self, batch: usize, value: &PartitionValue) -> Option<usize> {
+    pub(crate) fn position_in(&self, batch: usize, value: &PartitionValue) -> Option<usize> {
         self.partitions_of(batch).iter().position(|partition| &partition.value == value)
     }
 }

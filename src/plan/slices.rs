@@ -2,12 +2,9 @@
 
 use crate::sql::{KeyElement, Slice, SliceBound};
 
-/// The keys of sampled rows, in the order of the sorting key.
-pub type Sample = Vec<Vec<String>>;
-
 /// Cuts the order of the keys into `count` ranges of about the same number of rows. Together they hold every row
 /// exactly once. Returns fewer ranges if the sample has fewer different keys, and `None` if it cannot be cut at all.
-pub fn ranges(columns: &[KeyElement], sample: &[Vec<String>], count: u64) -> Option<Vec<Slice>> {
+pub(crate) fn ranges(columns: &[KeyElement], sample: &[Vec<String>], count: u64) -> Option<Vec<Slice>> {
     let mut bounds: Vec<SliceBound> = Vec::new();
     let mut last = sample.first()?;
     for n in 1..count {
@@ -53,14 +50,14 @@ mod tests {
     }
 
     #[test]
-    fn one_key_cannot_be_cut() {
+    fn equal_keys_cannot_be_split_into_slices() {
         assert_eq!(ranges(&columns(), &[key(1), key(1), key(1)], 3), None);
         assert_eq!(ranges(&columns(), &[], 3), None);
     }
 
     proptest! {
         #[test]
-        fn every_row_is_in_exactly_one_range(mut keys in proptest::collection::vec(0u32..50, 1..200), count in 2u64..20, row in 0u32..60) {
+        fn every_row_is_in_exactly_one_slice(mut keys in proptest::collection::vec(0u32..50, 1..200), count in 2u64..20, row in 0u32..60) {
             keys.sort_unstable();
             let sample: Vec<_> = keys.iter().map(|n| key(*n)).collect();
             if let Some(slices) = ranges(&columns(), &sample, count) {

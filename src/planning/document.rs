@@ -59,7 +59,7 @@ async fn travel(pool: &NodePool, task: &Task, survey: &Survey, plan: &TablePlan)
     for from in survey.sources.iter().filter_map(|replicas| replicas.first()) {
         for shard in plan.target_shards() {
             let Some(to) = survey.targets.get(shard).and_then(|replicas| replicas.first()) else { continue };
-            let (way, since) = match way_of(pool, job, (from, to), filtered, &columns).await {
+            let (way, since) = match way_of(pool, job, from, to, filtered, &columns).await {
                 _ if plan.clones => ("clone".to_owned(), None),
                 Ok(route) => (route.way.to_string(), route.reason),
                 Err(error) => ("?".to_owned(), Some(error.to_string())),

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::client;
 use crate::coordinator::Error as CoordinatorError;
 use crate::ledger::LedgerError;
+use crate::task::{Fault, Faults};
 
 /// An error that stops a run.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,6 +27,12 @@ impl From<CoordinatorError> for RunError {
     }
 }
 
+impl From<Faults> for RunError {
+    fn from(faults: Faults) -> Self {
+        Self::Problems(Problem::of_faults(&faults))
+    }
+}
+
 impl From<Problem> for RunError {
     fn from(problem: Problem) -> Self {
         Self::Problems(vec![problem])
@@ -34,22 +41,22 @@ impl From<Problem> for RunError {
 
 impl RunError {
     /// Creates the error for one problem of the task.
-    pub fn task(cause: impl Into<String>) -> Self {
+    pub(crate) fn task(cause: impl Into<String>) -> Self {
         Problem::task(cause).into()
     }
 
     /// Creates the error for one problem of the servers or the coordinator.
-    pub fn servers(cause: impl Into<String>) -> Self {
+    pub(crate) fn servers(cause: impl Into<String>) -> Self {
         Problem::servers(cause).into()
     }
 
     /// Returns whether the task itself has to change. It decides the exit code.
-    pub fn is_of_task(&self) -> bool {
+    pub(crate) fn is_of_task(&self) -> bool {
         matches!(self, Self::Problems(problems) if problems.iter().any(|problem| problem.kind == ProblemKind::Task))
     }
 
     /// Returns whether a new session may help.
-    pub fn is_session_lost(&self) -> bool {
+    pub(crate) fn is_session_lost(&self) -> bool {
         matches!(self, Self::Ledger(error) if error.is_session_lost())
     }
 }
@@ -61,76 +68,145 @@ fn lines(problems: &[Problem]) -> String {
 
 /// What has to change before a task can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProblemKind {
+pub(crate) enum ProblemKind {
     /// The task.
     Task,
     /// The servers or the coordinator.
     Servers,
 }
 
+/// The part of a task that an error holds up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Affected {
+    /// The name of the table job.
+    pub(crate) table: String,
+    /// The names of the partitions. Empty: the whole table job.
+    pub(crate) partitions: Vec<String>,
+}
+
+/// A place in the text of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileLine {
+    /// The name of the text: its file, or its path in the coordinator.
+    pub(crate) file: String,
+    /// The line, from 1, if it is known. The text of a problem does not show it.
+    pub(crate) line: Option<u32>,
+}
+
 /// A reason why a task cannot run. `Display` is the only place that turns it into text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// What has to change.
-    pub kind: ProblemKind,
+    pub(crate) kind: ProblemKind,
+    /// Where the fault is, if it is in the text of a task.
+    pub(crate) file_line: Option<Box<FileLine>>,
     /// The name of the table job, if the problem is in one.
-    pub table: Option<String>,
+    pub(crate) table: Option<String>,
     /// The path of the element of the task. With `table` it starts below the element of that table.
-    pub element: Option<String>,
-    /// The node that gave the error.
-    pub node: Option<String>,
+    pub(crate) element: Option<String>,
+    /// The node that gave the error, or that has to change.
+    pub(crate) node: Option<String>,
     /// The code of the server's error.
-    pub server_code: Option<u32>,
-    /// The cause, as a sentence.
-    pub cause: String,
+    pub(crate) server_code: Option<u32>,
+    /// The cause, as a sentence. It does not repeat the fields before.
+    pub(crate) cause: String,
+    /// The table jobs that it holds up. Empty: the whole task, or not known.
+    pub(crate) affects: Box<[Affected]>,
     /// What to do, as a sentence.
-    pub todo: Option<String>,
+    pub(crate) todo: Option<Box<str>>,
 }
 
 impl Problem {
     /// Creates a problem of the task.
-    pub fn task(cause: impl Into<String>) -> Self {
+    pub(crate) fn task(cause: impl Into<String>) -> Self {
         Self::new(ProblemKind::Task, cause.into())
     }
 
     /// Creates a problem of the servers or the coordinator.
-    pub fn servers(cause: impl Into<String>) -> Self {
+    pub(crate) fn servers(cause: impl Into<String>) -> Self {
         Self::new(ProblemKind::Servers, cause.into())
     }
 
     /// Creates the problem that a server's error is.
-    pub fn of_server(error: &client::Error) -> Self {
-        let (node, server_code) = (Some(error.node.clone()), error.code());
-        Self { node, server_code, ..Self::servers(error.to_string()) }
+    pub(crate) fn of_server(error: &client::Error) -> Self {
+        Self { server_code: error.code(), ..Self::servers(error.without_node()) }.on_node(&error.node)
+    }
+
+    /// Creates the problem that a fault in the text of a task is. `file` is the name of the text.
+    pub(crate) fn of_fault(file: &str, fault: &Fault) -> Self {
+        let Fault { path, line, file: other, problem } = fault;
+        let file = other.clone().unwrap_or_else(|| file.to_owned());
+        Self {
+            file_line: Some(Box::new(FileLine { file, line: (*line > 0).then_some(*line) })),
+            element: (!path.is_empty()).then(|| path.clone()),
+            ..Self::task(problem.to_string())
+        }
+    }
+
+    /// Creates a problem for each fault in the text of a task.
+    pub(crate) fn of_faults(faults: &Faults) -> Vec<Self> {
+        faults.list().iter().map(|fault| Self::of_fault(faults.file(), fault)).collect()
     }
 
     fn new(kind: ProblemKind, cause: String) -> Self {
-        Self { kind, table: None, element: None, node: None, server_code: None, cause, todo: None }
+        let (file_line, table, element, node, server_code) = (None, None, None, None, None);
+        Self { kind, file_line, table, element, node, server_code, cause, affects: Box::default(), todo: None }
     }
 
     /// Returns the same problem with the name of its table job.
-    pub fn in_table(self, name: &str) -> Self {
-        Self { table: Some(name.to_owned()), ..self }
+    pub(crate) fn in_table(self, name: &str) -> Self {
+        Self { table: Some(name.to_owned()), ..self }.affecting([name])
+    }
+
+    /// Returns the same problem with the names of the table jobs that it holds up.
+    pub(crate) fn affecting<'n>(self, tables: impl IntoIterator<Item = &'n str>) -> Self {
+        let whole = |name: &str| Affected { table: name.to_owned(), partitions: Vec::new() };
+        Self { affects: tables.into_iter().map(whole).collect(), ..self }
+    }
+
+    /// Adds the problems of a table job to those of other table jobs. A problem that another table job has too is one problem, which
+    /// affects both.
+    pub(crate) fn merge(problems: &mut Vec<Self>, more: Vec<Self>) {
+        let known = problems.len();
+        for problem in more {
+            match problems[..known].iter_mut().find(|other| other.is_same(&problem)) {
+                Some(same) => {
+                    same.affects = std::mem::take(&mut same.affects).into_iter().chain(problem.affects).collect();
+                }
+                None => problems.push(problem),
+            }
+        }
+    }
+
+    /// Returns whether two problems differ at most in what they hold up.
+    fn is_same(&self, other: &Self) -> bool {
+        *self == Self { affects: self.affects.clone(), ..other.clone() }
     }
 
     /// Returns the same problem with the path of its element.
-    pub fn at_element(self, path: &str) -> Self {
+    pub(crate) fn at_element(self, path: &str) -> Self {
         Self { element: Some(path.to_owned()), ..self }
     }
 
-    /// Returns the same problem without the name of its table job, for a reader that shows the name by itself.
-    pub fn without_table(&self) -> Self {
-        Self { table: None, ..self.clone() }
+    /// Returns the same problem with its node.
+    pub(crate) fn on_node(self, node: impl fmt::Display) -> Self {
+        Self { node: Some(node.to_string()), ..self }
+    }
+
+    /// Returns the same problem without its table job and its node, for a reader that shows both by itself.
+    pub(crate) fn without_subject(&self) -> Self {
+        Self { table: None, node: None, ..self.clone() }
     }
 
     /// Returns the same problem with what to do.
-    pub fn with_todo(self, todo: impl Into<String>) -> Self {
-        Self { todo: Some(todo.into()), ..self }
+    pub(crate) fn with_todo(self, todo: impl Into<String>) -> Self {
+        Self { todo: Some(todo.into().into_boxed_str()), ..self }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file_line.iter().try_for_each(|at| write!(f, "{}: ", at.file))?;
         match (self.kind, &self.table, &self.element) {
             (ProblemKind::Task, Some(table), Some(element)) => write!(f, "tables/{table}/{element}: ")?,
             (ProblemKind::Task, Some(table), None) => write!(f, "tables/{table}: ")?,
@@ -138,7 +214,45 @@ impl fmt::Display for Problem {
             (_, None, Some(element)) => write!(f, "{element}: ")?,
             (_, None, None) => {}
         }
+        self.node.iter().try_for_each(|node| write!(f, "{node}: "))?;
         f.write_str(&self.cause)?;
         self.todo.iter().try_for_each(|todo| write!(f, ". {todo}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{GivenSecrets, Task};
+
+    #[test]
+    fn a_fault_of_a_task_file_keeps_its_element_and_its_line() {
+        let xml = "<clickhouse>\n<remote_servers/>\n<tables/>\n</clickhouse>";
+        let faults = Task::parse(xml, &GivenSecrets::default()).unwrap_err().in_file("my.xml");
+        let text = faults.to_string();
+        let error = RunError::from(faults);
+        assert_eq!(error.to_string(), text);
+        let RunError::Problems(problems) = &error else { panic!("{error}") };
+        let first = &problems[0];
+        assert_eq!(first.file_line.as_deref(), Some(&FileLine { file: "my.xml".into(), line: Some(2) }));
+        assert_eq!(first.element.as_deref(), Some("/clickhouse/remote_servers"));
+        assert_eq!(first.cause, "holds no cluster");
+    }
+
+    #[test]
+    fn the_same_problem_of_several_table_jobs_is_reported_once() {
+        let silent = |table| Problem::servers("no replica answers").affecting([table]);
+        let mut problems = Vec::new();
+        Problem::merge(&mut problems, vec![silent("a"), Problem::servers("x").in_table("a")]);
+        Problem::merge(&mut problems, vec![silent("b"), Problem::servers("x").in_table("b")]);
+        let affected = |problem: &Problem| problem.affects.iter().map(|job| job.table.clone()).collect::<Vec<_>>();
+        assert_eq!(problems.iter().map(affected).collect::<Vec<_>>(), [vec!["a", "b"], vec!["a"], vec!["b"]]);
+    }
+
+    #[test]
+    fn a_problem_names_its_node_before_the_cause() {
+        let problem = Problem::servers("no such thing").in_table("hits").on_node("a:9000");
+        assert_eq!(problem.to_string(), "table hits: a:9000: no such thing");
+        assert_eq!(problem.without_subject().to_string(), "no such thing");
     }
 }

@@ -6,12 +6,12 @@
 //! - [`document`]: writes the plan as a document, for people and for `run --plan`.
 //! - [`target_tables`]: creates the target tables.
 
-pub mod document;
+pub(crate) mod document;
 pub mod errors;
-pub mod plan_all;
-pub mod planner;
+pub(crate) mod plan_all;
+pub(crate) mod planner;
 pub(crate) mod replica_paths;
 pub(crate) mod shared_partitions;
-pub mod survey;
-pub mod target_tables;
+pub(crate) mod survey;
+pub(crate) mod target_tables;
 pub(crate) mod task_file;

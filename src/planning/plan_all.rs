@@ -10,7 +10,7 @@ use crate::runtime::bounded::all_tables;
 use crate::task::Task;
 
 /// Checks that there is one plan for each table job of the task, with the same numbers of shards. The error is a sentence.
-pub fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task) -> Result<(), String> {
+pub(crate) fn fit<'a>(plans: impl ExactSizeIterator<Item = &'a TablePlan>, task: &Task) -> Result<(), String> {
     let (planned, jobs) = (plans.len(), task.tables.len());
     if planned != jobs {
         return Err(format!("it has {planned} tables, and the task has {jobs}"));

@@ -11,7 +11,7 @@ use crate::task::{IfTargetNotEmpty, Task};
 
 /// Returns, for each batch of a table job, the batches of earlier jobs that fill one of its partitions and must be published first.
 /// Returns an empty list where no earlier job fills the same table.
-pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec<BatchRef>> {
+pub(crate) fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec<BatchRef>> {
     let earlier = earlier_jobs(task, table);
     if earlier.is_empty() {
         return Vec::new();
@@ -36,7 +36,7 @@ pub fn batches_before(task: &Task, plans: &[TablePlan], table: usize) -> Vec<Vec
 }
 
 /// Returns a fault for each job that fills a partition of an earlier job without `append`: it cannot add to the rows of the earlier job.
-pub fn refuse_shared_partitions(task: &Task, plans: &[TablePlan]) -> Vec<Problem> {
+pub(crate) fn refuse_shared_partitions(task: &Task, plans: &[TablePlan]) -> Vec<Problem> {
     let mut faults = Vec::new();
     for (table, job) in task.tables.iter().enumerate() {
         if job.if_target_not_empty == IfTargetNotEmpty::Append {
@@ -48,11 +48,12 @@ pub fn refuse_shared_partitions(task: &Task, plans: &[TablePlan]) -> Vec<Problem
             Some((&task.tables[other].name, &partition.name))
         });
         let Some((other, partition)) = shared else { continue };
-        faults.push(Problem::task(format!(
+        let problem = Problem::task(format!(
             "tables/{other} and tables/{0} both fill partition {partition} of {1}, and the second would find the rows of the first there: \
              give tables/{0} <if_target_not_empty>append</if_target_not_empty> if both are to be there",
             job.name, job.target
-        )));
+        ));
+        faults.push(problem.affecting([other.as_str(), &job.name]));
     }
     faults
 }

@@ -44,11 +44,11 @@ async fn create_targets(pool: &NodePool, task: &Task, survey: &Survey) -> Result
 
 /// The statement that creates the target table on a node.
 pub(crate) struct Definition {
-    pub statement: String,
+    pub(crate) statement: String,
     /// Whether the database must be created first.
-    pub database_is_missing: bool,
+    pub(crate) database_is_missing: bool,
     /// The elements of the definition that the node's version does not know.
-    pub left_out: Vec<String>,
+    pub(crate) left_out: Vec<String>,
 }
 
 /// Returns the statement that creates the target table on a node.

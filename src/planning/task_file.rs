@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::errors::{Problem, RunError};
-use crate::task::{Faults, SecretSource, Task, differences};
+use super::errors::RunError;
+use crate::task::{SecretSource, Task, TaskFile, TaskText, differences};
 
 /// Parses a description and logs its warnings.
-pub(crate) fn parse(text: &str, file: &str, secrets: &dyn SecretSource) -> Result<Task, RunError> {
-    let parsed = Task::parse(text, secrets).map_err(|faults: Faults| {
-        RunError::Problems(faults.in_file(file).to_string().lines().map(Problem::task).collect())
-    })?;
-    for warning in &parsed.warnings {
-        tracing::warn!("{file}: {warning}");
+pub(crate) fn parse(text: TaskText, secrets: &dyn SecretSource) -> Result<TaskFile, RunError> {
+    let file = text.parse(secrets)?;
+    log_warnings(&file);
+    Ok(file)
+}
+
+/// Logs the warnings about a description.
+pub(crate) fn log_warnings(file: &TaskFile) {
+    for line in file.warning_lines() {
+        tracing::warn!("{line}");
     }
-    Ok(parsed.task)
 }
 
 /// Refuses a task that was changed in elements that the plan depends on, and names the difference.

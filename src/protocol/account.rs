@@ -3,7 +3,7 @@
 //! It compares three sums, which share nothing with each other:
 //!
 //! 1. *Before copying*: the rows that a query counts on each source shard, with the rows that the plan lists there
-//!    ([`weigh`]).
+//!    ([`judge_shard`]).
 //! 2. *After publishing*: the rows counted before copying, with the selected rows in the records ([`judge_source`]).
 //! 3. *After publishing*: the rows put into each partition of each target node, with the rows that the node holds
 //!    ([`Expected`]).
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::PartitionId;
 
 /// How often a changing source is read before the plan accepts it as it is.
-pub const MOST_LOOKS: usize = 3;
+pub(crate) const MAX_OBSERVATIONS: usize = 3;
 
 /// The block numbers in the parts of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Blocks {
 
 impl Blocks {
     /// Returns the blocks of parts, each with its partition, name and rows.
-    pub fn of<'a>(table: &str, parts: impl IntoIterator<Item = (&'a PartitionId, &'a str, u64)>) -> Self {
+    pub(crate) fn of<'a>(table: &str, parts: impl IntoIterator<Item = (&'a PartitionId, &'a str, u64)>) -> Self {
         let mut partitions: BTreeMap<PartitionId, PartitionBlocks> = BTreeMap::new();
         for (id, name, rows) in parts {
             let (first, last, mutation) = blocks_in(name);
@@ -67,7 +67,7 @@ impl Blocks {
     }
 
     /// Returns the partitions whose rows may have changed since `before`: all partitions if the table was recreated.
-    pub fn changed_since(&self, before: &Self) -> BTreeSet<PartitionId> {
+    pub(crate) fn changed_since(&self, before: &Self) -> BTreeSet<PartitionId> {
         let all = self.partitions.keys().chain(before.partitions.keys());
         let differs =
             |id: &&PartitionId| self.table != before.table || self.partitions.get(*id) != before.partitions.get(*id);
@@ -95,18 +95,27 @@ fn blocks_in(name: &str) -> (u64, u64, u64) {
 
 /// One observation of a source shard while a table job is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub(crate) struct ShardObservation {
     /// Rows of all listed partitions.
-    pub listed: u64,
+    pub(crate) listed: u64,
     /// Rows that a query counted after the listing.
-    pub counted: u64,
-    /// The parts before and after the count; `None` if the table has no parts or they could not be read.
-    pub parts: Option<(Blocks, Blocks)>,
+    pub(crate) counted: u64,
+    /// The parts around the count; `None` if the table has no parts or they could not be read.
+    pub(crate) parts: Option<ObservedParts>,
+}
+
+/// The parts of a source shard before and after a count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObservedParts {
+    /// The parts before the count.
+    pub(crate) before: Blocks,
+    /// The parts after the count.
+    pub(crate) after: Blocks,
 }
 
 /// The result of comparing the observations of a source shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weighed {
+pub(crate) enum ShardBalance {
     /// The listed rows equal the counted rows.
     Even,
     /// The rows differ, and the source did not change meanwhile.
@@ -116,22 +125,22 @@ pub enum Weighed {
 }
 
 /// Judges the last observation of a source shard.
-pub fn weigh(looks: &[Look]) -> Weighed {
-    let Some(last) = looks.last() else { return Weighed::Moved };
+pub(crate) fn judge_shard(observations: &[ShardObservation]) -> ShardBalance {
+    let Some(last) = observations.last() else { return ShardBalance::Moved };
     if last.listed == last.counted {
-        return Weighed::Even;
+        return ShardBalance::Even;
     }
     let held_still = match &last.parts {
-        Some((before, after)) => after.changed_since(before).is_empty(),
+        Some(parts) => parts.after.changed_since(&parts.before).is_empty(),
         // A table without parts is stable if two observations in a row are equal; nothing else shows it.
-        None => looks.iter().rev().nth(1).is_some_and(|other| other == last),
+        None => observations.iter().rev().nth(1).is_some_and(|other| other == last),
     };
-    if held_still { Weighed::Differs } else { Weighed::Moved }
+    if held_still { ShardBalance::Differs } else { ShardBalance::Moved }
 }
 
 /// How the source of a table job changed between planning and the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// The source did not change.
     None,
     /// Partitions that were copied have other parts.
@@ -144,20 +153,20 @@ pub enum Change {
 
 /// The facts at the end about the rows of a table job's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceFacts {
+pub(crate) struct SourceFacts {
     /// Rows of the plan's partitions, by the count before copying.
-    pub planned: u64,
+    pub(crate) planned: u64,
     /// Selected rows according to the records.
-    pub selected: u64,
+    pub(crate) selected: u64,
     /// How the source changed meanwhile.
-    pub change: Change,
+    pub(crate) change: Change,
     /// Rows that a query counts now in the same partitions, if it ran.
-    pub now: Option<u64>,
+    pub(crate) now: Option<u64>,
 }
 
 /// The verdict on the source rows of a table job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceVerdict {
+pub(crate) enum SourceVerdict {
     /// All rows were selected.
     Even,
     /// The source must be counted again before a verdict is possible.
@@ -170,7 +179,7 @@ pub enum SourceVerdict {
 }
 
 /// Judges whether all rows of a source were selected.
-pub fn judge_source(facts: SourceFacts) -> SourceVerdict {
+pub(crate) fn judge_source(facts: SourceFacts) -> SourceVerdict {
     let SourceFacts { planned, selected, change, now } = facts;
     match (change, now) {
         (Change::None, _) if planned == selected => SourceVerdict::Even,
@@ -203,7 +212,7 @@ pub struct Placed {
 impl Placed {
     /// Returns the expected rows of a node after this publication, by partition. It leaves out partitions that the
     /// publication did not touch there.
-    pub fn on(&self, node: &str) -> Vec<(&PartitionId, Expected)> {
+    pub(crate) fn on(&self, node: &str) -> Vec<(&PartitionId, Expected)> {
         let before = |id: &PartitionId| self.before.get(node).and_then(|rows| rows.get(id)).copied();
         let Some(added) = self.added.get(node) else { return Vec::new() };
         let rows = self.ids.iter().zip(added).filter(|(id, added)| **added > 0 || before(id).is_some());
@@ -214,18 +223,18 @@ impl Placed {
 
 /// The rows that a partition of a target node must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// Rows that were not written by the task.
-    pub before: u64,
+    pub(crate) before: u64,
     /// Rows written by the task.
-    pub added: u64,
+    pub(crate) added: u64,
     /// Whether merges or a TTL of the target may remove rows.
-    pub shrinks: bool,
+    pub(crate) shrinks: bool,
 }
 
 impl Expected {
     /// Adds the rows of another publication. The rows of other origin are those that the first publication found.
-    pub fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self {
             before: self.before.min(other.before),
             added: self.added + other.added,
@@ -234,12 +243,12 @@ impl Expected {
     }
 
     /// Returns the number of rows.
-    pub fn rows(self) -> u64 {
+    pub(crate) fn rows(self) -> u64 {
         self.before + self.added
     }
 
     /// Returns whether the counted number of rows is correct.
-    pub fn is_met_by(self, counted: u64) -> bool {
+    pub(crate) fn is_met_by(self, counted: u64) -> bool {
         counted == self.rows() || (self.shrinks && counted < self.rows())
     }
 }
@@ -257,12 +266,12 @@ pub struct Findings {
 
 impl Findings {
     /// Returns whether everything adds up.
-    pub fn is_even(&self) -> bool {
+    pub(crate) fn is_even(&self) -> bool {
         self.differences.is_empty() && self.unaccounted.is_empty()
     }
 
     /// Returns all lines, each with its kind.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let differ = self.differences.iter().map(|line| format!("DIFFERENT: {line}"));
         let unknown = self.unaccounted.iter().map(|line| format!("not accounted: {line}"));
         differ.chain(unknown).collect()

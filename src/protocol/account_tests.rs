@@ -10,25 +10,25 @@ fn blocks(table: &str, parts: &[(&str, &str, u64)]) -> Blocks {
 }
 
 #[test]
-fn a_merge_changes_nothing_and_all_else_does() {
+fn a_merge_is_no_change_and_everything_else_is() {
     let before = blocks("t", &[("1", "1_1_1_0", 5), ("1", "1_3_3_0", 6), ("2", "2_2_2_0", 1)]);
     let merged = blocks("t", &[("1", "1_1_3_1", 11), ("2", "2_2_2_0", 1)]);
     assert!(merged.changed_since(&before).is_empty());
     for (changed, why) in [
-        ([("1", "1_1_3_1", 10), ("2", "2_2_2_0", 1)], "a row went"),
+        ([("1", "1_1_3_1", 10), ("2", "2_2_2_0", 1)], "a row is missing"),
         ([("1", "1_1_4_1", 11), ("2", "2_2_2_0", 1)], "another block"),
         ([("1", "1_1_3_1_7", 11), ("2", "2_2_2_0", 1)], "a mutation"),
-        ([("1", "1_3_3_0", 11), ("2", "2_2_2_0", 1)], "the first block is gone"),
+        ([("1", "1_3_3_0", 11), ("2", "2_2_2_0", 1)], "the first block is missing"),
     ] {
         assert_eq!(blocks("t", &changed).changed_since(&before), BTreeSet::from([id("1")]), "{why}");
     }
     assert_eq!(blocks("t", &[("2", "2_2_2_0", 1)]).changed_since(&before), BTreeSet::from([id("1")]));
-    let anew = Blocks { table: "made anew".into(), ..before.clone() };
-    assert_eq!(anew.changed_since(&before).len(), 2);
+    let recreated = Blocks { table: "recreated".into(), ..before.clone() };
+    assert_eq!(recreated.changed_since(&before).len(), 2);
 }
 
 #[test]
-fn names_of_the_old_syntax_are_read() {
+fn part_names_of_the_old_syntax_are_read() {
     assert_eq!(blocks_in("20180101_20180131_1_5_1"), (1, 5, 0));
     assert_eq!(blocks_in("20180101_20180131_1_5_1_7"), (1, 5, 7));
     assert_eq!(blocks_in("20180101_1_5_1_7"), (1, 5, 7));
@@ -37,21 +37,22 @@ fn names_of_the_old_syntax_are_read() {
 }
 
 #[test]
-fn a_difference_is_one_only_where_the_source_held_still() {
+fn rows_differ_only_if_the_source_did_not_change() {
     let still = blocks("t", &[("1", "1_1_1_0", 5)]);
     let moved = blocks("t", &[("1", "1_1_2_1", 6)]);
-    let look = |listed, counted, parts| Look { listed, counted, parts };
-    assert_eq!(weigh(&[look(5, 5, Some((still.clone(), moved.clone())))]), Weighed::Even);
-    assert_eq!(weigh(&[look(5, 6, Some((still.clone(), still.clone())))]), Weighed::Differs);
-    assert_eq!(weigh(&[look(5, 6, Some((still, moved)))]), Weighed::Moved);
-    assert_eq!(weigh(&[look(5, 6, None)]), Weighed::Moved);
-    assert_eq!(weigh(&[look(5, 6, None), look(5, 7, None)]), Weighed::Moved);
-    assert_eq!(weigh(&[look(5, 6, None), look(5, 6, None)]), Weighed::Differs);
-    assert_eq!(weigh(&[]), Weighed::Moved);
+    let parts = |before: &Blocks, after: &Blocks| Some(ObservedParts { before: before.clone(), after: after.clone() });
+    let observation = |listed, counted, parts| ShardObservation { listed, counted, parts };
+    assert_eq!(judge_shard(&[observation(5, 5, parts(&still, &moved))]), ShardBalance::Even);
+    assert_eq!(judge_shard(&[observation(5, 6, parts(&still, &still))]), ShardBalance::Differs);
+    assert_eq!(judge_shard(&[observation(5, 6, parts(&still, &moved))]), ShardBalance::Moved);
+    assert_eq!(judge_shard(&[observation(5, 6, None)]), ShardBalance::Moved);
+    assert_eq!(judge_shard(&[observation(5, 6, None), observation(5, 7, None)]), ShardBalance::Moved);
+    assert_eq!(judge_shard(&[observation(5, 6, None), observation(5, 6, None)]), ShardBalance::Differs);
+    assert_eq!(judge_shard(&[]), ShardBalance::Moved);
 }
 
 #[test]
-fn what_was_selected_is_what_was_counted_or_the_source_changed() {
+fn selected_rows_equal_counted_rows_or_the_source_changed() {
     let judge = |planned, selected, change, now| judge_source(SourceFacts { planned, selected, change, now });
     assert_eq!(judge(10, 10, Change::None, None), SourceVerdict::Even);
     assert_eq!(judge(10, 9, Change::None, None), SourceVerdict::Differs);
@@ -70,7 +71,7 @@ fn what_was_selected_is_what_was_counted_or_the_source_changed() {
 }
 
 #[test]
-fn a_node_must_hold_what_was_put_there_and_what_stayed() {
+fn a_node_must_hold_the_added_rows_and_the_earlier_rows() {
     let placed = Placed {
         ids: vec![id("1"), id("2"), id("3")],
         added: BTreeMap::from([("a".into(), vec![5, 0, 0])]),
@@ -83,7 +84,7 @@ fn a_node_must_hold_what_was_put_there_and_what_stayed() {
 }
 
 #[test]
-fn several_jobs_that_fill_one_partition_are_added_up() {
+fn the_rows_of_several_jobs_in_one_partition_are_added_up() {
     let job = |before, added| Expected { before, added, shrinks: false };
     let both = job(3, 10).and(job(13, 5));
     assert_eq!(both.rows(), 18);

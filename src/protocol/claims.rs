@@ -67,6 +67,15 @@ fn job_of_claim(name: &str) -> Option<Job> {
     }
 }
 
+/// A claim with the worker that holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldClaim {
+    /// The claim.
+    pub claim: Claim,
+    /// The worker that holds it.
+    pub worker: String,
+}
+
 /// A place of a job on a server, where the task limits the jobs of each server. Its text is the name of its ephemeral node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerPlace {
@@ -78,7 +87,7 @@ pub struct ServerPlace {
 
 impl ServerPlace {
     /// Parses the name of a place's node; returns `None` for a name that no worker would choose.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let (address, number) = name.rsplit_once('#')?;
         Some(Self { address: address.to_owned(), number: number.parse().ok()? })
     }

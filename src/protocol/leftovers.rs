@@ -1,6 +1,6 @@
 //! Decides which of a task's tables and statements on servers may be removed, and why.
 //!
-//! Pure: it maps a name, the records and the live workers to a [`Verdict`]. A table or statement may be removed only
+//! Pure: it maps a name, the records and the live workers to a [`LeftoverVerdict`]. A table or statement may be removed only
 //! if its name contains the task's own identity in a form that the task itself would use. Everything else stays.
 
 use std::collections::BTreeSet;
@@ -13,11 +13,11 @@ use crate::model::{AttemptNo, PublicationNo};
 
 /// The live workers of the task: names of workers whose coordinator sessions are alive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Alive(pub BTreeSet<String>);
+pub(crate) struct Alive(pub(crate) BTreeSet<String>);
 
 /// The verdict on a table or statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LeftoverVerdict {
     /// It may be removed.
     Goes(Reason),
     /// It belongs to the task, and a live worker may need it.
@@ -76,10 +76,15 @@ impl fmt::Display for Reason {
 
 /// Judges whether a table may be removed. `task` is the task to clean up; `by_table` holds its records, if they are
 /// known.
-pub fn judge_table(name: &str, task: Option<&TaskId>, by_table: Option<&[TableRecords]>, alive: &Alive) -> Verdict {
-    let Some(made) = MadeTable::parse(name) else { return Verdict::NotOurs };
+pub(crate) fn judge_table(
+    name: &str,
+    task: Option<&TaskId>,
+    by_table: Option<&[TableRecords]>,
+    alive: &Alive,
+) -> LeftoverVerdict {
+    let Some(made) = MadeTable::parse(name) else { return LeftoverVerdict::NotOurs };
     if task != Some(&made.task) {
-        return Verdict::OfAnother(made.task);
+        return LeftoverVerdict::OfAnother(made.task);
     }
     let reason = match (by_table, made.table) {
         (None, _) => Reason::Named,
@@ -92,29 +97,29 @@ pub fn judge_table(name: &str, task: Option<&TaskId>, by_table: Option<&[TableRe
 }
 
 /// Judges whether a statement may be killed.
-pub fn judge_statement(
+pub(crate) fn judge_statement(
     query_id: &str,
     task: Option<&TaskId>,
     by_table: Option<&[TableRecords]>,
     alive: &Alive,
-) -> Verdict {
-    let Some(made) = MadeStatement::parse(query_id) else { return Verdict::NotOurs };
+) -> LeftoverVerdict {
+    let Some(made) = MadeStatement::parse(query_id) else { return LeftoverVerdict::NotOurs };
     if task != Some(&made.task) {
-        return Verdict::OfAnother(made.task);
+        return LeftoverVerdict::OfAnother(made.task);
     }
     let reason = by_table.map_or(Reason::Named, |by_table| of_attempt(by_table, made.piece, made.attempt));
     unless_held(reason, alive)
 }
 
 /// Returns the reason only if no worker is alive: another live worker could take over the table at any moment.
-fn unless_held(reason: Reason, alive: &Alive) -> Verdict {
+fn unless_held(reason: Reason, alive: &Alive) -> LeftoverVerdict {
     let named = match &reason {
         Reason::WorkerGone { worker } => alive.0.get(worker),
         _ => None,
     };
     match named.or(alive.0.first()) {
-        Some(by) => Verdict::Held { by: by.clone() },
-        None => Verdict::Goes(reason),
+        Some(by) => LeftoverVerdict::Held { by: by.clone() },
+        None => LeftoverVerdict::Goes(reason),
     }
 }
 
@@ -158,7 +163,7 @@ fn of_assembly(by_table: &[TableRecords], batch: BatchRef, publication: Publicat
 
 /// Returns the batches whose staged rows must be recorded as given up before their tables are dropped: batches that
 /// are not done and have an attempt that still counts.
-pub fn to_void(by_table: &[TableRecords]) -> Vec<BatchRef> {
+pub(crate) fn to_void(by_table: &[TableRecords]) -> Vec<BatchRef> {
     let mut found = Vec::new();
     for (table, records) in by_table.iter().enumerate() {
         for (batch, record) in records.batches.iter().enumerate() {
@@ -196,7 +201,7 @@ mod tests {
     /// Three batches of two pieces: the first is done; the second is publishing, by worker w; in the third, w copies
     /// piece 4, and piece 5 failed.
     fn records() -> TableRecords {
-        let at = |attempt, state| PieceRecord { attempt, state, ..Default::default() };
+        let record = |attempt, state| PieceRecord { attempt, state, ..Default::default() };
         let copied = || PieceState::Copied(Copied::default());
         let failed = PieceState::Failed { error: "e".into(), transient: true };
         let running = PieceState::Running { worker: "w".into() };
@@ -208,25 +213,25 @@ mod tests {
             pieces_of: vec![0..2, 2..4, 4..6],
             batch_of: vec![0, 0, 1, 1, 2, 2],
             pieces: vec![
-                at(AttemptNo(1), copied()),
-                at(AttemptNo(1), copied()),
-                at(AttemptNo(1), copied()),
-                at(AttemptNo(3), copied()),
-                at(AttemptNo(2), running),
-                at(AttemptNo(1), failed),
+                record(AttemptNo(1), copied()),
+                record(AttemptNo(1), copied()),
+                record(AttemptNo(1), copied()),
+                record(AttemptNo(3), copied()),
+                record(AttemptNo(2), running),
+                record(AttemptNo(1), failed),
             ],
         }
     }
 
     fn reason(name: &str) -> Reason {
         match judge_table(name, Some(&id()), Some(&[records()]), &Alive::default()) {
-            Verdict::Goes(reason) => reason,
+            LeftoverVerdict::Goes(reason) => reason,
             other => panic!("{name}: {other:?}"),
         }
     }
 
     #[test]
-    fn each_table_of_a_dead_task_may_go_and_says_why() {
+    fn each_table_of_a_dead_task_is_removable_for_a_reason() {
         let gone = || Reason::WorkerGone { worker: "w".into() };
         let id = id();
         for (name, why) in [
@@ -249,24 +254,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_tasks_stays() {
+    fn tables_and_statements_of_others_are_not_removable() {
         let other = TaskId("ba9876543210".into());
         let judge = |name: &str, task: Option<&TaskId>| judge_table(name, task, Some(&[records()]), &Alive::default());
-        let theirs = other.staging(batch(0), piece(0), AttemptNo(1));
-        assert_eq!(judge(&theirs, Some(&id())), Verdict::OfAnother(other.clone()));
-        assert_eq!(judge(&theirs, None), Verdict::OfAnother(other.clone()));
+        let other_table = other.staging(batch(0), piece(0), AttemptNo(1));
+        assert_eq!(judge(&other_table, Some(&id())), LeftoverVerdict::OfAnother(other.clone()));
+        assert_eq!(judge(&other_table, None), LeftoverVerdict::OfAnother(other.clone()));
         for name in ["copier_notes", "copier_0123456789ab_mine", "copier_0123456789ab_t0_b0_p0_a1_old"] {
-            assert_eq!(judge(name, Some(&id())), Verdict::NotOurs, "{name}");
+            assert_eq!(judge(name, Some(&id())), LeftoverVerdict::NotOurs, "{name}");
         }
-        assert_eq!(judge_table(&theirs, Some(&other), None, &Alive::default()), Verdict::Goes(Reason::Named));
+        assert_eq!(
+            judge_table(&other_table, Some(&other), None, &Alive::default()),
+            LeftoverVerdict::Goes(Reason::Named)
+        );
         let statement = |query: &str| judge_statement(query, Some(&id()), Some(&[records()]), &Alive::default());
-        assert_eq!(statement(&other.query(piece(0), AttemptNo(1), 0, 0, 0)), Verdict::OfAnother(other));
-        assert_eq!(statement("copier:somebody"), Verdict::NotOurs);
-        assert_eq!(statement(&id().query(piece(4), AttemptNo(1), 0, 0, 0)), Verdict::Goes(Reason::Older { newest: 2 }));
+        assert_eq!(statement(&other.query(piece(0), AttemptNo(1), 0, 0, 0)), LeftoverVerdict::OfAnother(other));
+        assert_eq!(statement("copier:somebody"), LeftoverVerdict::NotOurs);
+        assert_eq!(
+            statement(&id().query(piece(4), AttemptNo(1), 0, 0, 0)),
+            LeftoverVerdict::Goes(Reason::Older { newest: 2 })
+        );
     }
 
     #[test]
-    fn while_anybody_is_alive_nothing_goes() {
+    fn nothing_is_removable_while_a_worker_is_alive() {
         let alive = |names: &[&str]| Alive(names.iter().map(|name| (*name).to_owned()).collect());
         let id = id();
         for (name, by) in [
@@ -275,11 +286,11 @@ mod tests {
             (id.staging(batch(2), piece(4), AttemptNo(1)), "a"),
         ] {
             let verdict = judge_table(&name, Some(&id), Some(&[records()]), &alive(&["a", "w"]));
-            assert_eq!(verdict, Verdict::Held { by: by.into() }, "{name}");
+            assert_eq!(verdict, LeftoverVerdict::Held { by: by.into() }, "{name}");
         }
         let running = id.query(piece(4), AttemptNo(2), 0, 0, 0);
         let verdict = judge_statement(&running, Some(&id), Some(&[records()]), &alive(&["w"]));
-        assert_eq!(verdict, Verdict::Held { by: "w".into() });
+        assert_eq!(verdict, LeftoverVerdict::Held { by: "w".into() });
     }
 
     /// Returns the next job of a worker that knows all records.
@@ -297,16 +308,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_is_copied_again_under_new_names_and_what_is_done_is_not() {
+    fn given_up_batches_are_copied_again_under_new_names_and_published_ones_are_not() {
         let mut records = records();
         assert_eq!(to_void(std::slice::from_ref(&records)), [batch(1), batch(2)]);
         for voided in to_void(std::slice::from_ref(&records)) {
             records.batches[voided.index] = records.batches[voided.index].void();
         }
-        assert_eq!(to_void(std::slice::from_ref(&records)), [], "once is enough");
+        assert_eq!(to_void(std::slice::from_ref(&records)), [], "each batch is voided once");
         let waiting = id().taken(batch(1), piece(3), AttemptNo(3), PublicationNo(2));
         let verdict = judge_table(&waiting, Some(&id()), Some(&[records.clone()]), &Alive::default());
-        assert_eq!(verdict, Verdict::Goes(Reason::GivenUp));
+        assert_eq!(verdict, LeftoverVerdict::Goes(Reason::GivenUp));
         let mut jobs = Vec::new();
         while let Next::Claim(job) = following(&records) {
             jobs.push(job);

@@ -34,7 +34,7 @@
 //!   creates a table after that, `cleanup` finds it by its name ([`judge_table`]).
 //! - **I7** *Every row of the source is accounted for.* I1 to I6 speak of rows that were selected. A second account
 //!   shares nothing with them: before copying, a count that reads the rows of each source shard equals the plan
-//!   ([`account::weigh`]); the rows in the records equal that count ([`account::judge_source`]); and each partition
+//!   ([`account::judge_shard`]); the rows in the records equal that count ([`account::judge_source`]); and each partition
 //!   of each target node holds the rows that were put there and those that stayed ([`account::Expected`]). If they
 //!   differ, the task is refused or ends as different, never as finished.
 //!
@@ -67,14 +67,17 @@ mod record_check;
 mod scheduler;
 mod table_records;
 
-pub use claims::{Claim, Job, ServerPlace};
-pub use leftovers::{Alive, Reason, Verdict, judge_statement, judge_table, to_void};
-pub use names::{BatchRef, BatchTable, GroupRef, MadeStatement, MadeTable, PieceRef, TaskId};
+pub use claims::{Claim, HeldClaim, Job, ServerPlace};
+pub(crate) use leftovers::{Alive, judge_statement, judge_table, to_void};
+pub use leftovers::{LeftoverVerdict, Reason};
+pub use names::{BatchRef, MadeStatement, MadeTable, PieceRef, TaskId};
+pub(crate) use names::{BatchTable, GroupRef};
 pub use order::Order;
-pub use publish::{PartitionFacts, Policy, Step, decide, is_complete};
-pub use record::{
-    BatchRecord, BatchState, Copied, Failure, PartitionResult, PieceRecord, PieceState, Published, TaskRecord,
-};
-pub use record_check::{Extent, Misfit};
-pub use scheduler::{Preferences, Scheduler, groups};
-pub use table_records::{Next, TableRecords};
+pub(crate) use publish::{PartitionFacts, Policy, Refusal, Step, decide, is_complete};
+pub(crate) use record::Failure;
+pub use record::{BatchRecord, BatchState, Copied, PartitionResult, PieceRecord, PieceState, Published, TaskRecord};
+pub(crate) use record_check::Extent;
+pub use scheduler::groups;
+pub(crate) use scheduler::{PiecePreference, Preferences, Scheduler};
+pub(crate) use table_records::Next;
+pub use table_records::TableRecords;

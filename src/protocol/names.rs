@@ -33,11 +33,11 @@ pub struct PieceRef {
 
 /// A group of pieces of one table job that share one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupRef {
+pub(crate) struct GroupRef {
     /// Index of the table job.
-    pub table: usize,
+    pub(crate) table: usize,
     /// Index of the group.
-    pub group: usize,
+    pub(crate) group: usize,
 }
 
 impl TaskId {
@@ -99,7 +99,7 @@ impl TaskId {
     }
 
     /// Returns the attempt at a piece that a statement belongs to.
-    pub fn attempt_of_query(&self, piece: PieceRef, query_id: &str) -> Option<AttemptNo> {
+    pub(crate) fn attempt_of_query(&self, piece: PieceRef, query_id: &str) -> Option<AttemptNo> {
         query_id.strip_prefix(&self.piece_queries(piece))?.strip_prefix('a')?.split(':').next()?.parse().ok()
     }
 
@@ -113,7 +113,7 @@ impl TaskId {
 
 /// The kind of a batch's table, read from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchTable {
+pub(crate) enum BatchTable {
     /// The rows of one attempt at a piece, taken by a publication or not yet.
     Staging {
         /// Index of the piece.
@@ -144,7 +144,7 @@ pub enum BatchTable {
 impl BatchTable {
     /// Returns whether only older attempts used this table, from the view of a publication of the recorded attempts.
     /// A publisher that was suspended for a while must not touch the tables of a newer one (I4, I5).
-    pub fn is_older(self, publication: PublicationNo, recorded: impl Fn(usize) -> Option<AttemptNo>) -> bool {
+    pub(crate) fn is_older(self, publication: PublicationNo, recorded: impl Fn(usize) -> Option<AttemptNo>) -> bool {
         match self {
             Self::Assembly { publication: own } => own < publication,
             Self::Staging { piece, attempt, .. } | Self::Parts { piece, attempt, .. } => {
@@ -154,7 +154,7 @@ impl BatchTable {
     }
 
     /// Returns whether the table shows that a newer publication, or a newer attempt at a piece, is at work.
-    pub fn is_newer(self, publication: PublicationNo, recorded: impl Fn(usize) -> Option<AttemptNo>) -> bool {
+    pub(crate) fn is_newer(self, publication: PublicationNo, recorded: impl Fn(usize) -> Option<AttemptNo>) -> bool {
         match self {
             Self::Assembly { publication: own } => own > publication,
             Self::Staging { piece, attempt, publication: taken_by } => {
@@ -166,11 +166,11 @@ impl BatchTable {
     }
 
     /// Parses a table name without the batch's prefix.
-    pub fn parse(rest: &str) -> Option<Self> {
-        if let Some(publication) = rest.strip_prefix("asm_u") {
+    pub(crate) fn parse(suffix: &str) -> Option<Self> {
+        if let Some(publication) = suffix.strip_prefix("asm_u") {
             return Some(Self::Assembly { publication: publication.parse().ok()? });
         }
-        let (piece, rest) = rest.strip_prefix('p')?.split_once("_a")?;
+        let (piece, rest) = suffix.strip_prefix('p')?.split_once("_a")?;
         for (word, out) in [("_out", true), ("_in", false)] {
             if let Some((attempt, source_shard)) = rest.split_once(word) {
                 let (attempt, source_shard) = (attempt.parse().ok()?, source_shard.parse().ok()?);
@@ -193,7 +193,7 @@ pub struct MadeTable {
     /// The batch.
     pub batch: BatchRef,
     /// Kind of the table.
-    pub table: BatchTable,
+    pub(crate) table: BatchTable,
 }
 
 /// A statement that a task started, from its id.
@@ -214,7 +214,7 @@ impl TaskId {
     pub const ALL_QUERIES: &str = "copier:";
 
     /// Parses a task identity: twelve hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
         (text.len() == 12 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
     }
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_name_tells_its_task_and_a_name_like_ours_tells_nothing() {
+    fn only_a_complete_table_name_is_parsed_into_its_task() {
         let id = TaskId("0123456789ab".into());
         let (batch, piece) = (BatchRef { table: 1, index: 2 }, PieceRef { table: 1, index: 34 });
         let parts = [id.parts_out(batch, piece, AttemptNo(5), 0), id.parts_in(batch, piece, AttemptNo(5), 12)];
@@ -282,8 +282,8 @@ mod tests {
             id.assembly(batch, PublicationNo(7)),
         ];
         for name in staged.into_iter().chain(parts) {
-            let made = MadeTable::parse(&name);
-            assert_eq!(made.as_ref().map(|made| (&made.task, made.batch)), Some((&id, batch)), "{name}");
+            let parsed = MadeTable::parse(&name);
+            assert_eq!(parsed.as_ref().map(|table| (&table.task, table.batch)), Some((&id, batch)), "{name}");
             for other in [format!("{name}_old"), format!("{name}x"), format!(" {name}"), name.replace("t1", "t01")] {
                 assert_eq!(MadeTable::parse(&other), None, "{other}");
             }
@@ -291,13 +291,13 @@ mod tests {
         for other in ["copier_", "copier_notes", "copier_0123456789ab_mine", "copier_0123456789AB_t1_b2_asm_u7"] {
             assert_eq!(MadeTable::parse(other), None, "{other}");
         }
-        let made = MadeStatement { task: id.clone(), piece, attempt: AttemptNo(5) };
-        assert_eq!(MadeStatement::parse(&id.query(piece, AttemptNo(5), 0, 1, 0)), Some(made));
+        let statement = MadeStatement { task: id.clone(), piece, attempt: AttemptNo(5) };
+        assert_eq!(MadeStatement::parse(&id.query(piece, AttemptNo(5), 0, 1, 0)), Some(statement));
         assert_eq!(MadeStatement::parse("copier:mine"), None);
     }
 
     #[test]
-    fn a_name_tells_what_it_is() {
+    fn a_table_name_contains_the_kind_of_the_table() {
         let id = TaskId("0f".into());
         let (batch, piece) = (BatchRef { table: 1, index: 2 }, PieceRef { table: 1, index: 34 });
         let prefix = id.batch_tables(batch);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_attempt_made_is_known_as_such() {
+    fn tables_of_older_and_newer_attempts_are_distinguished() {
         let recorded = |piece: usize| (piece == 3).then_some(AttemptNo(5));
         let staging = |attempt, publication| BatchTable::Staging { piece: 3, attempt, publication };
         let parts = |attempt| BatchTable::Parts { piece: 3, attempt, source_shard: 0, out: false };
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_tells_its_attempt() {
+    fn a_query_id_contains_its_attempt() {
         let (id, piece) = (TaskId("0f".into()), PieceRef { table: 1, index: 2 });
         assert_eq!(id.attempt_of_query(piece, &id.query(piece, AttemptNo(12), 0, 1, 0)), Some(AttemptNo(12)));
         assert_eq!(
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn no_prefix_is_the_start_of_another() {
+    fn no_prefix_of_names_is_the_start_of_another() {
         let id = TaskId("0f".into());
         assert!(
             !id.batch_tables(BatchRef { table: 1, index: 23 })

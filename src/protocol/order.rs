@@ -19,12 +19,12 @@ pub enum Order {
 
 impl Order {
     /// Returns whether workers may start jobs.
-    pub fn lets_begin(self) -> bool {
+    pub(crate) fn lets_begin(self) -> bool {
         self == Self::Run
     }
 
     /// Returns whether workers abandon their current jobs.
-    pub fn stops(self) -> bool {
+    pub(crate) fn stops(self) -> bool {
         matches!(self, Self::PauseNow | Self::Cancel)
     }
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_that_nobody_gave_orders_for_is_worked_on() {
+    fn a_task_without_an_order_is_worked_on() {
         assert!(Order::default().lets_begin() && !Order::default().stops());
         assert_eq!(serde_json::to_string(&Order::PauseNow).unwrap(), r#""pause_now""#);
         assert!(!Order::Pause.lets_begin() && !Order::Pause.stops() && Order::Cancel.stops());

@@ -1,30 +1,32 @@
 //! Decides what to do with one partition of one target node when a batch is published (docs/design.md, §3, I1 and
 //! I2).
 
+use thiserror::Error;
+
 /// The facts about the partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionFacts {
+pub(crate) struct PartitionFacts {
     /// Staged rows of ours on this node.
-    pub staged: u64,
+    pub(crate) staged: u64,
     /// Rows that the target table holds.
-    pub present: u64,
+    pub(crate) present: u64,
     /// Whether the rows present are exactly the staged ones; `None` if that was not compared. With `append`: whether
     /// the staged rows are among them.
-    pub same: Option<bool>,
+    pub(crate) same: Option<bool>,
     /// For `append`: rows that the partition held before the first row of ours was added.
-    pub before: Option<u64>,
+    pub(crate) before: Option<u64>,
     /// Whether an earlier attempt at publishing may have got to this point. With `append`: whether an earlier one
     /// recorded `before`.
-    pub retried: bool,
+    pub(crate) retried: bool,
     /// Whether merges of the target may remove rows by design.
-    pub merges_rows: bool,
+    pub(crate) merges_rows: bool,
     /// Whether a TTL of the target may remove rows.
-    pub expires: bool,
+    pub(crate) expires: bool,
 }
 
 /// The task's policy for rows that the partition held before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// The partition must be empty.
     Fail,
     /// Our rows replace them.
@@ -37,7 +39,7 @@ pub enum Policy {
 
 /// The step to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Do nothing: our rows are present, or there are none.
     Nothing,
     /// Replace the present rows with ours.
@@ -51,20 +53,46 @@ pub enum Step {
     /// Leave the partition as it is, and report it.
     Leave,
     /// Stop: the present rows are not ours.
-    Refuse(String),
+    Refuse(Refusal),
     /// Read the partition again: foreign rows have arrived since it was read, and it holds none of ours.
-    LookAgain,
+    CountAgain,
+}
+
+/// Why the rows of a partition are not put in place. The text follows the name of the partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum Refusal {
+    /// With `append`: the number of rows that the partition held before is not recorded.
+    #[error("what was there before the first row was added is not recorded")]
+    NothingRecorded,
+    /// With `append`: the partition holds neither the rows before nor these and ours.
+    #[error(
+        "it held {before} rows before, {staged} are to be added, and it holds {present}: whether ours are among them cannot be told"
+    )]
+    CannotBeTold {
+        /// Rows that the partition held before the first row of ours was added.
+        before: u64,
+        /// Staged rows of ours.
+        staged: u64,
+        /// Rows that the partition holds.
+        present: u64,
+    },
+    /// The partition was empty when the task was planned, and holds rows of others now.
+    #[error("{present} rows that are not of this task appeared in it since the task was planned")]
+    RowsOfOthers {
+        /// Rows that the partition holds.
+        present: u64,
+    },
 }
 
 /// Decides the step for a partition.
-pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
+pub(crate) fn decide(policy: Policy, facts: PartitionFacts) -> Step {
     let PartitionFacts { staged, present, same, before, retried, merges_rows, expires } = facts;
     match policy {
         Policy::Append => match before {
             _ if staged == 0 => Step::Nothing,
-            None => Step::Refuse("what was there before the first row was added is not recorded".into()),
+            None => Step::Refuse(Refusal::NothingRecorded),
             Some(before) if present == before => Step::Append,
-            Some(_) if !retried => Step::LookAgain,
+            Some(_) if !retried => Step::CountAgain,
             // As many foreign rows may have arrived after an attempt that died before its first row.
             Some(before) if present == before + staged => compared(same, cannot_be_told(facts, before)),
             Some(before) => cannot_be_told(facts, before),
@@ -87,9 +115,7 @@ pub fn decide(policy: Policy, facts: PartitionFacts) -> Step {
 }
 
 fn cannot_be_told(PartitionFacts { staged, present, .. }: PartitionFacts, before: u64) -> Step {
-    Step::Refuse(format!(
-        "it held {before} rows before, {staged} are to be added, and it holds {present}: whether ours are among them cannot be told"
-    ))
+    Step::Refuse(Refusal::CannotBeTold { before, staged, present })
 }
 
 fn compared(same: Option<bool>, otherwise: Step) -> Step {
@@ -101,15 +127,11 @@ fn compared(same: Option<bool>, otherwise: Step) -> Step {
 }
 
 fn refusal(policy: Policy, present: u64) -> Step {
-    if policy == Policy::Skip {
-        Step::Leave
-    } else {
-        Step::Refuse(format!("{present} rows that are not of this task appeared in it since the task was planned"))
-    }
+    if policy == Policy::Skip { Step::Leave } else { Step::Refuse(Refusal::RowsOfOthers { present }) }
 }
 
 /// Returns whether the number of rows counted after publishing is correct.
-pub fn is_complete(step: &Step, facts: PartitionFacts, counted: u64) -> bool {
+pub(crate) fn is_complete(step: &Step, facts: PartitionFacts, counted: u64) -> bool {
     let expected = match (step, facts.before) {
         (Step::Leave, _) => return true,
         (Step::Drop, _) => 0,
@@ -138,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_others_are_left_alone_unless_the_task_says_otherwise() {
+    fn existing_rows_are_kept_unless_the_policy_replaces_them() {
         assert!(matches!(decide(Policy::Fail, facts(5, 5)), Step::Refuse(_)), "equal numbers are not equal rows");
         assert_eq!(decide(Policy::Skip, facts(5, 5)), Step::Leave);
         assert_eq!(decide(Policy::Replace, facts(5, 5)), Step::Replace);
@@ -146,11 +168,11 @@ mod tests {
         assert_eq!(decide(Policy::Fail, facts(0, 7)), Step::Nothing);
         assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 7) }), Step::Append);
         // As many rows as ours arrived just now: they are not ours.
-        assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 12) }), Step::LookAgain);
+        assert_eq!(decide(Policy::Append, PartitionFacts { before: Some(7), ..facts(5, 12) }), Step::CountAgain);
     }
 
     #[test]
-    fn a_second_attempt_looks_before_it_acts() {
+    fn a_second_attempt_compares_rows_before_it_publishes() {
         let again = PartitionFacts { retried: true, ..facts(5, 5) };
         for policy in [Policy::Fail, Policy::Replace] {
             assert_eq!(decide(policy, again), Step::Compare);
@@ -169,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn merged_away_rows_are_no_loss_and_all_others_are() {
+    fn missing_rows_are_accepted_only_if_the_engine_merges_or_expires_them() {
         let summing = PartitionFacts { merges_rows: true, ..facts(5, 0) };
         assert!(is_complete(&Step::Replace, summing, 3));
         assert!(!is_complete(&Step::Replace, summing, 6));

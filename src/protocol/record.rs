@@ -46,7 +46,7 @@ impl TaskRecord {
     pub const FORMAT: u32 = 2;
 
     /// Returns the record of a finished task's next pass.
-    pub fn next_pass(&self, id: TaskId, drops_vanished: bool) -> Self {
+    pub(crate) fn next_pass(&self, id: TaskId, drops_vanished: bool) -> Self {
         let pass = self.pass + 1;
         let account = Findings::default();
         Self { id, planned: false, prepared: false, finished: false, pass, drops_vanished, account, ..self.clone() }
@@ -252,7 +252,7 @@ impl BatchRecord {
     }
 
     /// Returns the record of the next attempt at publishing, for the worker that has the claim.
-    pub fn next_attempt(&self, worker: &str) -> Self {
+    pub(crate) fn next_attempt(&self, worker: &str) -> Self {
         Self {
             publication: self.publication.next(),
             state: BatchState::Publishing { worker: worker.to_owned(), before: self.before() },
@@ -261,7 +261,7 @@ impl BatchRecord {
     }
 
     /// Returns the record after the running attempt at publishing failed.
-    pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
+    pub(crate) fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + u32::from(!failure.overload);
         let again = failure.transient && (failure.overload || failures < limit);
         let base = Self { failures, last_error: Some(shortened(&failure.error)), ..self.clone() };
@@ -275,14 +275,14 @@ impl BatchRecord {
 
     /// Returns the record of a fresh start after all attempts failed. It keeps the row counts from before the first
     /// added row. In a new run, rounds count from the beginning.
-    pub fn fresh_start(&self, new_run: bool) -> Self {
+    pub(crate) fn fresh_start(&self, new_run: bool) -> Self {
         let rounds = if new_run { 0 } else { self.rounds + 1 };
         Self { failures: 0, rounds, state: self.not_published(), ..self.clone() }
     }
 
     /// Returns the record with other target nodes, after one of the old nodes is lost. All pieces of the batch must
     /// be copied again.
-    pub fn moved(&self, nodes: Vec<Vec<String>>) -> Self {
+    pub(crate) fn moved(&self, nodes: Vec<Vec<String>>) -> Self {
         let held: BTreeSet<&String> = self.nodes.iter().flatten().chain(&self.former).collect();
         let former =
             held.into_iter().filter(|node| !nodes.iter().flatten().any(|kept| kept == *node)).cloned().collect();
@@ -291,7 +291,7 @@ impl BatchRecord {
     }
 
     /// Returns the record with the staged rows given up. All pieces must be copied again, to the same nodes.
-    pub fn void(&self) -> Self {
+    pub(crate) fn void(&self) -> Self {
         self.moved(self.nodes.clone())
     }
 
@@ -303,7 +303,7 @@ impl BatchRecord {
     }
 
     /// Returns the row counts that `append` recorded before it added the first row.
-    pub fn before(&self) -> BTreeMap<String, BTreeMap<PartitionId, u64>> {
+    pub(crate) fn before(&self) -> BTreeMap<String, BTreeMap<PartitionId, u64>> {
         match &self.state {
             BatchState::Publishing { before, .. } | BatchState::Failed { before, .. } => before.clone(),
             BatchState::Copying | BatchState::Done(_) => BTreeMap::new(),
@@ -327,13 +327,13 @@ impl PieceRecord {
 
     /// Returns whether the piece must be copied for the target nodes of a generation. If its rows already wait there,
     /// a new attempt would be unknown to the batch's publisher.
-    pub fn is_to_copy(&self, generation: Generation) -> bool {
+    pub(crate) fn is_to_copy(&self, generation: Generation) -> bool {
         self.generation <= generation && (self.generation < generation || self.copied().is_none())
     }
 
     /// Returns the record of the next attempt, for the worker that has the claim, into the target nodes of a
     /// generation.
-    pub fn next_attempt(&self, worker: &str, generation: Generation) -> Self {
+    pub(crate) fn next_attempt(&self, worker: &str, generation: Generation) -> Self {
         // Failures on other nodes say nothing about these nodes.
         let failures = if generation == self.generation { self.failures } else { 0 };
         let state = PieceState::Running { worker: worker.to_owned() };
@@ -341,12 +341,12 @@ impl PieceRecord {
     }
 
     /// Returns the record after a successful copy.
-    pub fn done(&self, copied: Copied) -> Self {
+    pub(crate) fn done(&self, copied: Copied) -> Self {
         Self { state: PieceState::Copied(copied), last_error: None, ..self.clone() }
     }
 
     /// Returns the record after the running attempt failed.
-    pub fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
+    pub(crate) fn after_failure(&self, worker: &str, failure: Failure, limit: u32) -> Self {
         let failures = self.failures + u32::from(!failure.overload);
         let again = failure.transient && (failure.overload || failures < limit);
         let narrow = self.narrow + u32::from(failure.too_large);
@@ -360,7 +360,7 @@ impl PieceRecord {
     }
 
     /// Returns the record of a fresh start after all attempts failed. In a new run, rounds count from the beginning.
-    pub fn fresh_start(&self, new_run: bool) -> Self {
+    pub(crate) fn fresh_start(&self, new_run: bool) -> Self {
         let rounds = if new_run { 0 } else { self.rounds + 1 };
         Self { failures: 0, rounds, state: PieceState::Pending, ..self.clone() }
     }
@@ -368,15 +368,15 @@ impl PieceRecord {
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The first error, as a person reads it.
-    pub error: String,
+    pub(crate) error: String,
     /// Whether another attempt could help.
-    pub transient: bool,
+    pub(crate) transient: bool,
     /// Whether the attempt moved more at once than a server could take.
-    pub too_large: bool,
+    pub(crate) too_large: bool,
     /// Whether a server was overloaded. Such a failure does not count as an attempt.
-    pub overload: bool,
+    pub(crate) overload: bool,
 }
 
 /// Returns an error shortened for a record that is stored beside many others.

@@ -9,16 +9,16 @@ use crate::model::{AttemptNo, PublicationNo};
 
 /// The lengths that a batch's record lists must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// Number of partitions of the batch.
-    pub partitions: usize,
+    pub(crate) partitions: usize,
     /// Number of target shards of the table.
-    pub shards: usize,
+    pub(crate) shards: usize,
 }
 
 /// Why a record does not fit its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Misfit {
+pub(crate) enum Misfit {
     /// A list has another length than the plan requires.
     #[error("it lists {found} {what}, and the plan has {expected}")]
     Length {
@@ -48,7 +48,7 @@ impl PieceRecord {
     ///
     /// # Errors
     /// Returns the first contradiction.
-    pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
+    pub(crate) fn check(&self, extent: Extent) -> Result<(), Misfit> {
         match &self.state {
             PieceState::Copied(_) if self.attempt == AttemptNo(0) => Err(Misfit::NoAttempt),
             PieceState::Copied(copied) => check_copied(copied, extent),
@@ -75,7 +75,7 @@ impl BatchRecord {
     ///
     /// # Errors
     /// Returns the first contradiction.
-    pub fn check(&self, extent: Extent) -> Result<(), Misfit> {
+    pub(crate) fn check(&self, extent: Extent) -> Result<(), Misfit> {
         length("target shards", self.nodes.len(), extent.shards)?;
         let BatchState::Done(published) = &self.state else { return Ok(()) };
         if self.publication == PublicationNo(0) {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_workers_write_fits() {
+    fn records_that_workers_write_are_accepted() {
         assert_eq!(piece().check(EXTENT), Ok(()));
         assert_eq!(PieceRecord::default().check(EXTENT), Ok(()));
         assert_eq!(batch().check(EXTENT), Ok(()));
@@ -159,10 +159,10 @@ mod tests {
         let mut all = vec![put.clone()];
         match value {
             Value::Array(values) => {
-                for (at, inner) in values.iter().enumerate() {
+                for (index, inner) in values.iter().enumerate() {
                     let with = |inner: Value| {
                         let mut values = values.clone();
-                        values[at] = inner;
+                        values[index] = inner;
                         Value::Array(values)
                     };
                     all.extend(mutations(inner, put).into_iter().map(with));

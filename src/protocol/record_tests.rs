@@ -5,27 +5,30 @@ fn failure(transient: bool) -> Failure {
 }
 
 #[test]
-fn an_attempt_is_never_given_out_twice() {
+fn an_attempt_number_is_never_given_out_twice() {
     let first = PieceRecord::default().next_attempt("a", Generation(0));
     let second = first.after_failure("a", failure(true), 3);
     let taken_over = second.next_attempt("b", Generation(0));
     assert_eq!((first.attempt, second.attempt, taken_over.attempt), (AttemptNo(1), AttemptNo(2), AttemptNo(3)));
-    assert_eq!(taken_over.failures, 1, "the new worker goes on counting");
+    assert_eq!(taken_over.failures, 1, "the new worker continues the count");
     assert_eq!(taken_over.fresh_start(false).next_attempt("c", Generation(1)).attempt, AttemptNo(4));
 }
 
-/// Such an attempt was given out once: a job of the worker did not know that others had copied the piece. Its
-/// publisher then met rows of an attempt that it did not know, and the partition failed for good.
+/// An earlier version started another attempt when a job did not know that another worker had copied the piece. The
+/// publisher then found rows of an unknown attempt, and the partition failed for good.
 #[test]
 fn a_copied_piece_is_not_copied_again_unless_its_nodes_are_lost() {
     let running = PieceRecord::default().next_attempt("a", Generation(1));
     let copied = running.done(Copied::default());
     assert!(running.is_to_copy(Generation(1)) && copied.is_to_copy(Generation(2)));
-    assert!(!copied.is_to_copy(Generation(1)) && !running.is_to_copy(Generation(0)), "somebody knows of newer nodes");
+    assert!(
+        !copied.is_to_copy(Generation(1)) && !running.is_to_copy(Generation(0)),
+        "the record has a newer generation"
+    );
 }
 
 #[test]
-fn other_nodes_make_copied_pieces_void_and_keep_what_append_recorded() {
+fn moving_a_batch_to_other_nodes_voids_its_pieces_and_keeps_the_rows_that_append_recorded() {
     let before = BTreeMap::from([("a:9000".to_owned(), BTreeMap::from([(PartitionId("1".into()), 7)]))]);
     let mut batch = BatchRecord::new(vec![vec!["a:9000".into()]]);
     batch.state = BatchState::Publishing { worker: "w".into(), before: before.clone() };
@@ -36,7 +39,7 @@ fn other_nodes_make_copied_pieces_void_and_keep_what_append_recorded() {
 }
 
 #[test]
-fn what_was_too_large_is_narrower_the_next_time_whoever_takes_it() {
+fn a_piece_that_needed_too_much_memory_is_narrower_for_every_later_worker() {
     let first = PieceRecord::default().next_attempt("a", Generation(0));
     let second = first.after_failure("a", Failure { too_large: true, ..failure(true) }, 3);
     let third = second.after_failure("a", failure(true), 3).next_attempt("b", Generation(1));
@@ -44,7 +47,7 @@ fn what_was_too_large_is_narrower_the_next_time_whoever_takes_it() {
 }
 
 #[test]
-fn tries_end_at_the_limit_and_at_once_when_nothing_can_help() {
+fn attempts_end_at_the_limit_or_at_the_first_permanent_error() {
     let record = PieceRecord { failures: 2, ..PieceRecord::default().next_attempt("a", Generation(0)) };
     assert!(matches!(record.after_failure("a", failure(true), 3).state, PieceState::Failed { transient: true, .. }));
     let record = PieceRecord::default().next_attempt("a", Generation(0));
@@ -52,7 +55,7 @@ fn tries_end_at_the_limit_and_at_once_when_nothing_can_help() {
 }
 
 #[test]
-fn what_a_server_asks_time_for_does_not_count_as_a_try() {
+fn a_failure_by_overload_does_not_count_as_an_attempt() {
     let overload = || Failure { overload: true, ..failure(true) };
     let record = (0..100).fold(PieceRecord::default().next_attempt("a", Generation(0)), |record, _| {
         record.after_failure("a", overload(), 2)
@@ -66,7 +69,7 @@ fn what_a_server_asks_time_for_does_not_count_as_a_try() {
 
 /// A task that an older version started is resumed.
 #[test]
-fn what_was_recorded_without_times_is_read() {
+fn records_without_times_are_read() {
     let piece: PieceRecord = serde_json::from_str(r#"{"a":1,"s":{"c":{"n":[3],"g":[3],"ms":5}}}"#).unwrap();
     let copied = Copied { selected: vec![3], staged: vec![3], millis: 5, ..Copied::default() };
     assert_eq!(piece.copied(), Some(&copied));

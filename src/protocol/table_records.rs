@@ -20,7 +20,7 @@ pub struct TableRecords {
 
 /// The next step of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Claim this job.
     Claim(Job),
     /// Read the records of these groups and of their batches, and the claims; then ask again.
@@ -35,7 +35,7 @@ pub enum Next {
 
 impl TableRecords {
     /// Returns the generation of target nodes that a piece's rows must be in.
-    pub fn generation_of(&self, piece: usize) -> Generation {
+    pub(crate) fn generation_of(&self, piece: usize) -> Generation {
         self.batches[self.batch_of[piece]].generation
     }
 

@@ -6,85 +6,87 @@ use serde::Serialize;
 
 use crate::model::{counted, one_line, sentence};
 use crate::operations::cleanup::{Findings, Holder, Leftover, LeftoverKind, Removal, Standing};
-use crate::protocol::{Claim, TaskId, Verdict};
+use crate::protocol::{Claim, LeftoverVerdict, TaskId};
 
 /// The findings and the removals of `cleanup`, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CleanupReport {
     /// The task's identity. `null` if there is no task and none was named.
-    pub task: Option<String>,
+    pub(crate) task: Option<String>,
     /// The path of the task.
-    pub path: String,
+    pub(crate) path: String,
     /// `absent`, `named`, `half_forgotten`, `not_planned`, `unfinished` or `finished`.
-    pub standing: &'static str,
+    pub(crate) standing: &'static str,
     /// How many batches of an unfinished task are published.
-    pub published: Option<PublishedReport>,
+    pub(crate) published: Option<PublishedReport>,
     /// The workers that are alive in the task.
-    pub at_work: Vec<HolderReport>,
+    pub(crate) at_work: Vec<HolderReport>,
     /// The tables and statements that were found.
-    pub things: Vec<ThingReport>,
+    pub(crate) things: Vec<ThingReport>,
     /// The errors of nodes that could not be searched.
-    pub not_looked_at: Vec<String>,
+    pub(crate) not_looked_at: Vec<String>,
     /// The removals; `null` if nothing was to be removed.
-    pub removal: Option<RemovalReport>,
+    pub(crate) removal: Option<RemovalReport>,
     /// Whether the task is removed from the coordinator now.
-    pub forgotten: bool,
+    pub(crate) forgotten: bool,
 }
 
 /// The progress of an unfinished task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct PublishedReport {
+pub(crate) struct PublishedReport {
     /// The number of published batches.
-    pub batches: usize,
+    pub(crate) batches: usize,
     /// The number of all batches.
-    pub of: usize,
+    #[serde(rename = "of")]
+    pub(crate) total: usize,
 }
 
 /// A worker that is alive in a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HolderReport {
+pub(crate) struct HolderReport {
     /// The worker's name: host, process and a number.
-    pub worker: String,
+    pub(crate) worker: String,
     /// The pieces and batches that it claims.
-    pub claims: Vec<String>,
+    pub(crate) claims: Vec<String>,
 }
 
 /// A table or a statement on a server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ThingReport {
+pub(crate) struct ThingReport {
     /// The server.
-    pub node: String,
+    pub(crate) node: String,
     /// `table` or `statement`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The table with its database, or the statement's id.
-    pub name: String,
+    pub(crate) name: String,
     /// Rows of a table, if they are known.
-    pub rows: Option<u64>,
+    pub(crate) rows: Option<u64>,
     /// Uncompressed bytes of a table, if they are known.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
     /// The seconds that a statement has run.
-    pub seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
     /// The meaning of its name.
-    pub told: String,
+    #[serde(rename = "told")]
+    pub(crate) description: String,
     /// Whether it may be removed.
-    pub may_go: bool,
+    pub(crate) may_go: bool,
     /// The reason why it may be removed, or why not.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 /// The removals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RemovalReport {
+pub(crate) struct RemovalReport {
     /// The number of dropped tables.
-    pub tables: usize,
+    pub(crate) tables: usize,
     /// The number of ended statements.
-    pub statements: usize,
+    pub(crate) statements: usize,
     /// Batches that are copied again when the task is run again.
-    pub batches_given_up: usize,
+    pub(crate) batches_given_up: usize,
     /// Removals that failed, with the reasons.
-    pub failed: Vec<String>,
+    pub(crate) failed: Vec<String>,
     /// Whether a signal ended the removal early.
-    pub interrupted: bool,
+    pub(crate) interrupted: bool,
 }
 
 impl CleanupReport {
@@ -101,7 +103,7 @@ impl CleanupReport {
             Standing::HalfForgotten => ("half_forgotten", None),
             Standing::NotPlanned => ("not_planned", None),
             Standing::Unfinished { done, batches, .. } => {
-                ("unfinished", Some(PublishedReport { batches: done, of: batches }))
+                ("unfinished", Some(PublishedReport { batches: done, total: batches }))
             }
             Standing::Finished => ("finished", None),
         };
@@ -169,8 +171,8 @@ impl Findings {
                 write!(f, "statement {} (runs for {elapsed:.0} s)", one_line(query_id))?;
             }
         }
-        if !thing.told.is_empty() {
-            write!(f, ": {}", sentence(&thing.told))?;
+        if !thing.description.is_empty() {
+            write!(f, ": {}", sentence(&thing.description))?;
         }
         match self.removal_decision(&thing.verdict) {
             (true, why) => writeln!(f, ": may go: {why}"),
@@ -191,22 +193,22 @@ impl Findings {
             rows: rows_and_bytes.map(|(rows, _)| rows),
             bytes: rows_and_bytes.map(|(_, bytes)| bytes),
             seconds,
-            told: thing.told.clone(),
+            description: thing.description.clone(),
             may_go,
             why,
         }
     }
 
     /// Returns whether a leftover may be removed, and the reason.
-    fn removal_decision(&self, verdict: &Verdict) -> (bool, String) {
+    fn removal_decision(&self, verdict: &LeftoverVerdict) -> (bool, String) {
         match verdict {
-            Verdict::Goes(reason) => (true, reason.to_string()),
-            Verdict::Held { by } => (false, format!("{by} is alive")),
-            Verdict::OfAnother(id) => match self.neighbours.get(id) {
+            LeftoverVerdict::Goes(reason) => (true, reason.to_string()),
+            LeftoverVerdict::Held { by } => (false, format!("{by} is alive")),
+            LeftoverVerdict::OfAnother(id) => match self.neighbours.get(id) {
                 Some(path) => (false, format!("of another task, {} at {path}", id.0)),
                 None => (false, format!("of another task, {}; whether that one is dead is not known here", id.0)),
             },
-            Verdict::NotOurs => (false, "no name that a task gives".to_owned()),
+            LeftoverVerdict::NotOurs => (false, "no name that a task gives".to_owned()),
         }
     }
 }

@@ -8,7 +8,7 @@ use time::macros::format_description;
 
 /// A time in milliseconds since 1970. It displays in RFC 3339, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub u64);
+pub(crate) struct Moment(pub(crate) u64);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,7 @@ use crate::plan::{Document, Planned, Travel};
 const ESTIMATED_BYTES_PER_SECOND: u64 = 64 << 20;
 
 /// Displays a plan for a person before it is run.
-pub struct PlanText<'a>(pub &'a Document);
+pub(crate) struct PlanText<'a>(pub(crate) &'a Document);
 
 impl fmt::Display for PlanText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,7 +97,7 @@ fn write_table(table: &Planned, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "and {} more", counted(plan.partitions.len() - MAX_LISTED, "partition"))?;
     }
     for remark in &plan.remarks {
-        writeln!(f, "note: {}", sentence(remark))?;
+        writeln!(f, "note: {}", sentence(&remark.to_string()))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::status::{Amounts, PartitionState, Status, duration};
 
 /// Returns a line such as `41.2 % copied, 195 MiB of 472 MiB, 85 MiB/s, about 3 s left; 3 of 6 partitions published; 2
 /// workers`.
-pub fn line(status: &Status) -> String {
+pub(crate) fn line(status: &Status) -> String {
     let total = &status.total;
     let mut line =
         format!("{:.1} % copied, {} of {}", share(total) * 100.0, size(total.bytes_copied), size(total.bytes));
@@ -15,11 +15,10 @@ pub fn line(status: &Status) -> String {
     if let Some(seconds) = status.seconds_left.filter(|seconds| *seconds > 0) {
         line += &format!(", about {} left", duration(seconds));
     }
-    let count = |state| total.partitions.get(&state).copied().unwrap_or(0);
-    let all: usize = total.partitions.values().sum();
-    line += &format!("; {} of {all} partitions published", count(PartitionState::Done));
-    if count(PartitionState::Failed) > 0 {
-        line += &format!(", {} failed", count(PartitionState::Failed));
+    let (done, failed) = (total.count(PartitionState::Done), total.count(PartitionState::Failed));
+    line += &format!("; {done} of {} partitions published", total.all_partitions());
+    if failed > 0 {
+        line += &format!(", {failed} failed");
     }
     line + &match status.workers.len() {
         1 => "; 1 worker".to_owned(),
@@ -28,7 +27,7 @@ pub fn line(status: &Status) -> String {
 }
 
 /// Returns the copied share, 0 to 1. It is 1 only if everything is copied.
-pub fn share(total: &Amounts) -> f64 {
+pub(crate) fn share(total: &Amounts) -> f64 {
     if total.bytes_copied >= total.bytes {
         return 1.0;
     }
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_no_more_than_is_known() {
+    fn a_progress_line_shows_only_known_numbers() {
         let mut status = status();
         status.total.bytes = 472 << 20;
         assert_eq!(line(&status), "0.0 % copied, 0 bytes of 472 MiB; 3 of 6 partitions published; 2 workers");
@@ -63,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_copy_is_all_of_it() {
+    fn a_task_without_bytes_is_fully_copied() {
         assert_eq!(share(&Amounts::default()), 1.0);
     }
 }

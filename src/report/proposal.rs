@@ -5,74 +5,75 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::model::{Cluster, Node, Shard, TableName};
-use crate::task::{Sketch, Task};
+use crate::task::{Sketch, TaskFile};
 
 /// The proposal of `init` or `reverse`, as JSON. Fields that have no value are `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProposalReport {
     /// The file that was written.
-    pub written: Option<String>,
+    pub(crate) written: Option<String>,
     /// The task file's text, if it was written to no file. It may hold passwords that the task's text contains.
-    pub xml: Option<String>,
+    pub(crate) xml: Option<String>,
     /// The remarks at the top of the file.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
     /// The clusters of the copy, and all other clusters of the file.
-    pub clusters: Vec<ClusterReport>,
+    pub(crate) clusters: Vec<ClusterReport>,
     /// The table jobs.
-    pub tables: Vec<TableReport>,
+    pub(crate) tables: Vec<TableReport>,
 }
 
 /// A cluster of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ClusterReport {
+pub(crate) struct ClusterReport {
     /// The element's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The shards of the cluster.
-    pub shards: Vec<ShardReport>,
+    pub(crate) shards: Vec<ShardReport>,
     /// The remarks about the cluster.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
 }
 
 /// A shard of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ShardReport {
+pub(crate) struct ShardReport {
     /// The weight of the shard.
-    pub weight: u32,
+    pub(crate) weight: u32,
     /// The replicas of the shard, as `host:port`.
-    pub replicas: Vec<String>,
+    pub(crate) replicas: Vec<String>,
 }
 
 /// A table job of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TableReport {
+pub(crate) struct TableReport {
     /// The element's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The cluster and the table to copy from.
-    pub source: PlaceReport,
+    pub(crate) source: PlaceReport,
     /// The cluster and the table to copy to.
-    pub target: PlaceReport,
+    pub(crate) target: PlaceReport,
     /// The target's engine, if the file has one.
-    pub engine: Option<String>,
+    pub(crate) engine: Option<String>,
     /// The sharding key of the target.
-    pub sharding_key: Option<String>,
+    pub(crate) sharding_key: Option<String>,
     /// The remarks about its elements, in the order of the file.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
 }
 
 /// The place of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlaceReport {
+pub(crate) struct PlaceReport {
     /// The cluster's name in the file.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// The database.
-    pub database: String,
+    pub(crate) database: String,
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
 }
 
 impl ProposalReport {
-    /// Makes the report from a sketch, its text, the parsed task, and the file that was written.
-    pub fn of(sketch: &Sketch, xml: &str, task: &Task, written: Option<&Path>) -> Self {
+    /// Makes the report from a sketch, the task file that was made of it, and the file that was written.
+    pub fn of(sketch: &Sketch, file: &TaskFile, written: Option<&Path>) -> Self {
+        let TaskFile { text, task, .. } = file;
         let clusters = task.clusters.iter().map(|cluster| {
             let made = sketch.clusters.iter().find(|made| made.name == cluster.name);
             ClusterReport {
@@ -94,12 +95,12 @@ impl ProposalReport {
                 target: place(task.target(job), &job.target),
                 engine: job.engine.clone(),
                 sharding_key: job.sharding_key.clone(),
-                remarks: made.elements.iter().flat_map(|(_, _, said)| said.clone()).collect(),
+                remarks: made.elements.iter().flat_map(|element| element.comment.clone()).collect(),
             }
         });
         Self {
             written: written.map(|path| path.display().to_string()),
-            xml: written.is_none().then(|| xml.to_owned()),
+            xml: written.is_none().then(|| text.clone()),
             remarks: sketch.comment.clone(),
             clusters: clusters.collect(),
             tables: tables.collect(),

@@ -24,19 +24,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_more_than_so_many_are_looked_at_together_and_all_are_in_their_order() {
-        let (now, most) = (Cell::new(0), Cell::new(0));
-        let (now, most) = (&now, &most);
+    async fn jobs_run_within_the_limit_and_their_results_keep_the_order() {
+        let (running, maximum) = (Cell::new(0), Cell::new(0));
+        let (running, maximum) = (&running, &maximum);
         let jobs = (0..3 * MAX_TABLE_JOBS).map(|number| async move {
-            now.set(now.get() + 1);
-            most.set(most.get().max(now.get()));
+            running.set(running.get() + 1);
+            maximum.set(maximum.get().max(running.get()));
             for _ in 0..number % 3 {
                 tokio::task::yield_now().await;
             }
-            now.set(now.get() - 1);
+            running.set(running.get() - 1);
             number
         });
         assert_eq!(all_tables(jobs).await, (0..3 * MAX_TABLE_JOBS).collect::<Vec<_>>());
-        assert!(most.get() > 1 && most.get() <= MAX_TABLE_JOBS);
+        assert!(maximum.get() > 1 && maximum.get() <= MAX_TABLE_JOBS);
     }
 }

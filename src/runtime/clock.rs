@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Returns the milliseconds since 1970 by this machine's clock.
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // A clock before 1970 counts as 0.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

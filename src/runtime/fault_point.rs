@@ -16,7 +16,7 @@ static WAS_FROZEN: AtomicBool = AtomicBool::new(false);
 
 /// Stops the worker here if the environment says so.
 #[allow(clippy::print_stderr)] // for tests, which read it there
-pub async fn fault_point(name: &str) {
+pub(crate) async fn fault_point(name: &str) {
     if STOP_AT.as_deref() == Some(name) {
         eprintln!("fault point {name} reached");
         std::future::pending::<()>().await;

@@ -23,19 +23,19 @@ impl Randomness {
     }
 
     /// Returns a unique text of this number of hexadecimal digits, at most 16.
-    pub fn unique(&self, digits: u32) -> String {
+    pub(crate) fn unique(&self, digits: u32) -> String {
         let bits = 4 * digits.clamp(1, 16);
         let number = self.with_generator(|rng| rng.random::<u64>()) >> (64 - bits);
         format!("{number:0width$x}", width = digits as usize)
     }
 
     /// Returns a time between a half and the whole of a pause, so that workers that wait for the same thing do not retry together.
-    pub fn jitter(&self, pause: Duration) -> Duration {
+    pub(crate) fn jitter(&self, pause: Duration) -> Duration {
         pause.mul_f64(self.with_generator(|rng| rng.random_range(0.5..1.0)))
     }
 
     /// Decides whether an event of this probability happens.
-    pub fn strikes(&self, probability: f64) -> bool {
+    pub(crate) fn strikes(&self, probability: f64) -> bool {
         probability > 0.0 && self.with_generator(|rng| rng.random_bool(probability.min(1.0)))
     }
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_a_run_and_a_name_has_its_length() {
+    fn equal_seeds_give_equal_values_and_a_name_has_its_length() {
         let (one, other) = (Randomness::seeded(1), Randomness::seeded(1));
         assert_eq!(one.unique(12), other.unique(12));
         assert_ne!(one.unique(12), one.unique(12));

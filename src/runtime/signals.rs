@@ -33,13 +33,13 @@ impl Interrupt {
     /// Does not listen to SIGHUP where it was ignored before, so that `nohup` works.
     ///
     /// Must be called inside a tokio runtime. Fails if the handlers cannot be installed.
-    pub fn listen() -> io::Result<Interrupt> {
+    pub(crate) fn listen() -> io::Result<Interrupt> {
         // This must be read before a handler is installed.
         let hang_up_counts = status().as_deref().and_then(ignores_hang_up) == Some(false);
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
         let mut hang_up = hang_up_counts.then(|| signal(SignalKind::hangup())).transpose()?;
-        let (mut hand, interrupt) = Interrupt::by_hand();
+        let (mut sender, interrupt) = Interrupt::manual();
         tokio::spawn(async move {
             let mut hung_up: Option<Instant> = None;
             loop {
@@ -56,8 +56,8 @@ impl Interrupt {
                 if heard.is_none() {
                     break;
                 }
-                hand.signal();
-                if *hand.sender.borrow() == Urgency::Finish {
+                sender.signal();
+                if *sender.sender.borrow() == Urgency::Finish {
                     tracing::warn!(
                         "told to end: finishing or releasing the work in hand; a second signal stops at once"
                     );
@@ -70,28 +70,28 @@ impl Interrupt {
     }
 
     /// Creates an interrupt that a test or another part of the program signals, instead of the system.
-    pub fn by_hand() -> (Hand, Interrupt) {
+    pub fn manual() -> (InterruptSender, Interrupt) {
         let (sender, urgency) = watch::channel(Urgency::None);
-        (Hand { sender }, Interrupt { urgency })
+        (InterruptSender { sender }, Interrupt { urgency })
     }
 
     /// Returns whether the run should take no new work.
-    pub fn is_finishing(&self) -> bool {
+    pub(crate) fn is_finishing(&self) -> bool {
         *self.urgency.borrow() >= Urgency::Finish
     }
 
     /// Returns whether the run should stop at once.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         *self.urgency.borrow() >= Urgency::Stop
     }
 
     /// Waits until the run should take no new work.
-    pub async fn finish(&self) {
+    pub(crate) async fn finish(&self) {
         self.reached(Urgency::Finish).await;
     }
 
     /// Waits until the run should stop at once.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.reached(Urgency::Stop).await;
     }
 
@@ -123,13 +123,13 @@ async fn next(signal: &mut Option<Signal>) -> Option<()> {
     }
 }
 
-/// The other end of [`Interrupt::by_hand`].
+/// The other end of [`Interrupt::manual`].
 #[derive(Debug)]
-pub struct Hand {
+pub struct InterruptSender {
     sender: watch::Sender<Urgency>,
 }
 
-impl Hand {
+impl InterruptSender {
     /// Sends one more signal.
     pub fn signal(&mut self) {
         self.sender.send_modify(|urgency| {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_says_whether_hang_ups_are_ignored() {
+    fn an_ignored_sighup_is_found_in_the_status_of_the_process() {
         assert_eq!(ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n"), Some(false));
         assert_eq!(ignores_hang_up("SigIgn:\t0000000000001001\n"), Some(true));
         assert_eq!(ignores_hang_up("Name:\tx\n"), None);
@@ -154,24 +154,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_signal_finishes_and_the_second_stops() {
-        let (mut hand, interrupt) = Interrupt::by_hand();
+    async fn the_first_signal_lets_work_finish_and_the_second_stops_it() {
+        let (mut sender, interrupt) = Interrupt::manual();
         assert!(!interrupt.is_finishing());
-        hand.signal();
+        sender.signal();
         interrupt.finish().await;
         assert!(interrupt.is_finishing() && !interrupt.is_stopping());
         assert!(tokio::time::timeout(Duration::from_secs(60), interrupt.stop()).await.is_err());
-        hand.signal();
+        sender.signal();
         interrupt.stop().await;
         assert!(interrupt.is_stopping());
-        hand.signal();
+        sender.signal();
         assert!(interrupt.is_stopping());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_signals_is_not_a_signal() {
-        let (hand, interrupt) = Interrupt::by_hand();
-        drop(hand);
+    async fn the_end_of_the_signal_source_is_not_a_signal() {
+        let (sender, interrupt) = Interrupt::manual();
+        drop(sender);
         assert!(tokio::time::timeout(Duration::from_secs(60), interrupt.finish()).await.is_err());
     }
 }

@@ -14,12 +14,12 @@ pub(super) fn literals(texts: &[String]) -> String {
 }
 
 /// Selects `name, engine` of databases; no row for one that does not exist.
-pub fn database_engines(databases: &[String]) -> String {
+pub(crate) fn database_engines(databases: &[String]) -> String {
     format!("SELECT toString(name), toString(engine) FROM system.databases WHERE name IN ({})", literals(databases))
 }
 
 /// Selects `table, engine, engine_full, create_table_query, sorting_key`; no row for a table that does not exist.
-pub fn describe_tables(database: &str, tables: &[String]) -> String {
+pub(crate) fn describe_tables(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(name), toString(engine), toString(engine_full), toString(create_table_query), toString(sorting_key) \
          FROM system.tables WHERE {}",
@@ -39,7 +39,7 @@ pub fn describe_columns(database: &str, tables: &[String]) -> String {
 
 /// Selects `table, zookeeper_path, replica_name, is_readonly` of replicated tables, and the number of entries in
 /// their queues without merges.
-pub fn replica_states(database: &str, tables: &[String]) -> String {
+pub(crate) fn replica_states(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(table), toString(zookeeper_path), toString(replica_name), toUInt8(is_readonly), \
          toUInt64(greatest(toInt64(queue_size) - toInt64(merges_in_queue), 0)) FROM system.replicas WHERE {}",
@@ -52,7 +52,7 @@ pub fn replica_states(database: &str, tables: &[String]) -> String {
 /// its rows before the deletes.
 ///
 /// `deletes`: whether the server knows of such parts (`has_lightweight_delete`, 22.9 and later).
-pub fn parts(database: &str, tables: &[String], deletes: bool) -> String {
+pub(crate) fn parts(database: &str, tables: &[String], deletes: bool) -> String {
     let deleted = if deletes { "toUInt8(max(has_lightweight_delete))" } else { "toUInt8(0)" };
     format!(
         "SELECT toString(table), toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), \
@@ -63,7 +63,7 @@ pub fn parts(database: &str, tables: &[String], deletes: bool) -> String {
 
 /// Selects `table, partition id, name, rows, hash` of the active parts of tables; the hash is empty if the server has
 /// none (`hashes`).
-pub fn part_lists(database: &str, tables: &[String], hashes: bool) -> String {
+pub(crate) fn part_lists(database: &str, tables: &[String], hashes: bool) -> String {
     let hash = if hashes { "toString(hash_of_uncompressed_files)" } else { "''" };
     format!(
         "SELECT toString(table), toString(partition_id), toString(name), toUInt64(rows), {hash} FROM system.parts WHERE active \
@@ -74,7 +74,7 @@ pub fn part_lists(database: &str, tables: &[String], hashes: bool) -> String {
 
 /// Selects `table, mark`; the mark changes when a table is recreated or its definition changes. `uuids`: whether the
 /// server gives tables UUIDs.
-pub fn table_marks(database: &str, tables: &[String], uuids: bool) -> String {
+pub(crate) fn table_marks(database: &str, tables: &[String], uuids: bool) -> String {
     let uuid = if uuids { "toString(uuid)" } else { "''" };
     format!(
         "SELECT toString(name), concat({uuid}, '@', toString(toUInt32(metadata_modification_time))) FROM system.tables WHERE {}",
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_between_quotes() {
+    fn names_in_conditions_are_quoted() {
         let tables = ["a".to_owned(), "it's".to_owned()];
         assert_eq!(among("d", "table", &tables), r"database = 'd' AND table IN ('a', 'it\'s')");
         assert!(database_engines(&tables[1..]).ends_with(r"WHERE name IN ('it\'s')"));

@@ -16,31 +16,31 @@ pub fn row_hash<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String {
 }
 
 /// Returns the expression that hashes values of the given types, each given as an expression.
-pub fn values_hash<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+pub(crate) fn values_hash<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let parts: Vec<String> = values.into_iter().map(|(value, type_name)| value_hash(value, type_name, 0)).collect();
     format!("cityHash64({})", parts.join(", "))
 }
 
 /// Returns whether values of a type are hashed by a text: their own, or that of their result if they are states of
 /// aggregate functions.
-pub fn is_hashed_by_text(type_name: &str) -> bool {
-    let of = parts_of(type_name);
-    match of.name {
+pub(crate) fn is_hashed_by_text(type_name: &str) -> bool {
+    let parts = parts_of(type_name);
+    match parts.name {
         "AggregateFunction" | "JSON" | "Object" | "Dynamic" | "Variant" | "Geometry" | "Time" | "Time64"
         | "BFloat16" | "QBit" => true,
-        _ => of.inner.iter().any(|inner| is_hashed_by_text(inner)),
+        _ => parts.inner.iter().any(|inner| is_hashed_by_text(inner)),
     }
 }
 
 /// `depth` gives the arguments of nested lambdas different names.
 fn value_hash(value: &str, type_name: &str, depth: usize) -> String {
-    let of = parts_of(type_name);
+    let parts = parts_of(type_name);
     let plain = || format!("cityHash64({value})");
     let each = |array: &str, inner: &str| {
         let x = if depth == 0 { "x".to_owned() } else { format!("x{depth}") };
         format!("cityHash64(arrayMap({x} -> {}, {array}))", value_hash(&x, inner, depth + 1))
     };
-    match (of.name, of.inner.as_slice()) {
+    match (parts.name, parts.inner.as_slice()) {
         // A NULL inside would make the hash of the whole row NULL.
         ("Nullable", [inner]) => {
             format!("cityHash64(isNull({value}), ifNull({}, toUInt64(0)))", value_hash(value, inner, depth))
@@ -68,19 +68,19 @@ fn value_hash(value: &str, type_name: &str, depth: usize) -> String {
 
 fn elements_hash(tuple: &str, inner: &[String], depth: usize) -> String {
     let element =
-        |(at, inner): (usize, &String)| value_hash(&format!("tupleElement({tuple}, {})", at + 1), inner, depth);
+        |(index, inner): (usize, &String)| value_hash(&format!("tupleElement({tuple}, {})", index + 1), inner, depth);
     format!("cityHash64({})", inner.iter().enumerate().map(element).collect::<Vec<_>>().join(", "))
 }
 
 /// Returns whether `cityHash64` takes values of this type, and arrays and tuples of them, directly, with the same
 /// result on every version.
 fn is_plain(type_name: &str) -> bool {
-    let of = parts_of(type_name);
+    let parts = parts_of(type_name);
     let special = matches!(
-        of.name,
+        parts.name,
         "Nullable" | "UUID" | "Nested" | "Decimal" | "Decimal32" | "Decimal64" | "Decimal128" | "Decimal256"
     );
-    !special && !is_hashed_by_text(type_name) && of.inner.iter().all(|inner| is_plain(inner))
+    !special && !is_hashed_by_text(type_name) && parts.inner.iter().all(|inner| is_plain(inner))
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_is_hashed_by_what_is_the_same_everywhere() {
+    fn each_type_is_hashed_by_an_expression_with_the_same_value_on_every_release() {
         let null = |value: &str, hash: &str| format!("cityHash64(isNull({value}), ifNull({hash}, toUInt64(0)))");
         for (type_name, hash) in [
             ("Float64", "cityHash64(c)".to_owned()),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_through_text_is_known() {
+    fn types_that_contain_json_or_variant_are_hashed_as_text() {
         for type_name in ["JSON", "Dynamic(max_types=4)", "Array(Tuple(a Variant(UInt8, String)))", "Time64(3)"] {
             assert!(is_hashed_by_text(type_name), "{type_name}");
         }

@@ -46,7 +46,7 @@ pub struct Column {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableDefinition {
     /// The name of the table.
-    pub name: TableName,
+    pub(crate) name: TableName,
     /// The engine of the table with keys and settings.
     pub engine: Engine,
     /// Columns in their order.
@@ -58,12 +58,12 @@ pub struct TableDefinition {
     /// The table's own comment, as the literal in its statement. (`engine_full` does not contain it on any version.)
     pub comment: Option<String>,
     /// The CREATE statement of a view.
-    pub view: Option<String>,
+    pub(crate) view: Option<String>,
 }
 
 /// Why a server's description of a table cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DefinitionError {
+pub(crate) enum DefinitionError {
     /// The statement has no list of columns.
     #[error("the CREATE statement of {table} has no list of columns that we understand: {why}")]
     Create {
@@ -94,7 +94,7 @@ pub enum DefinitionError {
 
 impl Column {
     /// Returns the value of the column's own expression, cast to its type.
-    pub fn computed(&self) -> String {
+    pub(crate) fn computed(&self) -> String {
         format!("CAST({} AS {})", self.default_expression, self.type_name)
     }
 }
@@ -105,7 +105,7 @@ impl TableDefinition {
     /// # Errors
     ///
     /// If one of them has an unknown form. Views without columns have no declarations, which is no error.
-    pub fn read(
+    pub(crate) fn read(
         name: TableName,
         engine_full: &str,
         create_query: &str,
@@ -125,18 +125,18 @@ impl TableDefinition {
     }
 
     /// Returns a column by its name.
-    pub fn column(&self, name: &str) -> Option<&Column> {
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 
     /// Returns the constraints that an INSERT checks: their names, and their expressions as written. `ASSUME`
     /// constraints are not checked and are left out.
-    pub fn constraints(&self) -> Vec<(String, String)> {
+    pub(crate) fn constraints(&self) -> Vec<(String, String)> {
         self.declarations.iter().filter_map(|text| check_constraint(text)).collect()
     }
 
     /// Returns whether its rows expire.
-    pub fn has_ttl(&self) -> bool {
+    pub(crate) fn has_ttl(&self) -> bool {
         self.engine.clause(Clause::Ttl).is_some()
             || self.declarations.iter().any(|text| &without_clause(text, "TTL") != text)
     }
@@ -153,7 +153,7 @@ impl TableDefinition {
     }
 
     /// Returns declarations of the columns with nothing but their types.
-    pub fn plain_declarations(&self) -> Vec<String> {
+    pub(crate) fn plain_declarations(&self) -> Vec<String> {
         self.columns.iter().map(|column| format!("{} {}", quote::ident(&column.name), column.type_name)).collect()
     }
 
@@ -172,7 +172,13 @@ impl TableDefinition {
     }
 
     /// Returns the statement for a table that parts pass through, at a path in ZooKeeper.
-    pub fn create_passage(&self, name: &TableName, columns: &[String], path: &str, replica: &str) -> Option<String> {
+    pub(crate) fn create_passage(
+        &self,
+        name: &TableName,
+        columns: &[String],
+        path: &str,
+        replica: &str,
+    ) -> Option<String> {
         self.create_like(name, columns, &self.engine.passage(path, replica))
     }
 
@@ -305,19 +311,20 @@ fn as_plain(declaration: &str) -> String {
 pub(super) fn without_clause(declaration: &str, clause: &str) -> String {
     let Ok(found) = lex::tokens(declaration) else { return declaration.to_owned() };
     // The first token is the column's own name, which may be that very word.
-    let Some(at) = found.iter().skip(1).position(|t| t.depth == 0 && t.is_word(declaration, clause)).map(|at| at + 1)
+    let Some(index) =
+        found.iter().skip(1).position(|t| t.depth == 0 && t.is_word(declaration, clause)).map(|index| index + 1)
     else {
         return declaration.to_owned();
     };
     let end = match clause {
-        "COMMENT" => found.get(at + 1).map_or(declaration.len(), |t| t.end),
-        "CODEC" => found[at..]
+        "COMMENT" => found.get(index + 1).map_or(declaration.len(), |t| t.end),
+        "CODEC" => found[index..]
             .iter()
             .find(|t| t.depth == 0 && t.token == Token::Sign(')'))
             .map_or(declaration.len(), |t| t.end),
         _ => declaration.len(),
     };
-    format!("{}{}", &declaration[..found[at].start], &declaration[end..]).trim().to_owned()
+    format!("{}{}", &declaration[..found[index].start], &declaration[end..]).trim().to_owned()
 }
 
 #[cfg(test)]
@@ -329,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_kept_as_declared_and_staging_loses_what_removes_rows() {
+    fn a_new_table_keeps_all_declarations_and_a_staging_table_has_no_ttl_or_constraint() {
         let create = "CREATE TABLE d.t ( `d` Date, `s` String DEFAULT 'a,)' CODEC(ZSTD(3)) TTL d + toIntervalDay(1), \
                       comment String COMMENT 'it''s', INDEX i s TYPE minmax GRANULARITY 1, CONSTRAINT c CHECK s != '') \
                       ENGINE = MergeTree PARTITION BY d ORDER BY tuple() TTL d + toIntervalDay(2)";
@@ -380,10 +387,10 @@ mod tests {
         };
         let all = staging(&["n", "a", "x", "m"]);
         assert!(all.contains("(n Int8, a Int8, x String CODEC(ZSTD(3)), m Int8) ENGINE"), "{all}");
-        let some = staging(&["n", "a"]);
+        let without_computed = staging(&["n", "a"]);
         let computed = "(n Int8, a Int8, x String MATERIALIZED dictGet('d', 'DEFAULT', u) CODEC(ZSTD(3)), \
                         m Int8 MATERIALIZED a + 1, u Int8 ALIAS a, e Int8 EPHEMERAL 1) ENGINE";
-        assert!(some.contains(computed), "{some}");
+        assert!(without_computed.contains(computed), "{without_computed}");
     }
 
     #[test]
@@ -394,14 +401,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tables_own_comment_is_kept_unless_the_engine_has_another() {
+    fn the_comment_of_a_table_is_kept_unless_the_engine_has_one() {
         let create = "CREATE TABLE d.t (`comment` String COMMENT 'of a column') ENGINE = MergeTree ORDER BY comment \
                       SETTINGS index_granularity = 8192 COMMENT 'a table; it\\'s'";
         let table = definition(create, "MergeTree ORDER BY comment SETTINGS index_granularity = 8192");
         assert_eq!(table.comment.as_deref(), Some(r"'a table; it\'s'"));
-        let made = |engine: &str| table.create(&TableName::new("x", "y"), &Engine::parse(engine).unwrap());
-        assert!(made("Log").ends_with(r"ENGINE = Log COMMENT 'a table; it\'s'"), "{}", made("Log"));
-        assert!(made("Log COMMENT 'x'").ends_with("ENGINE = Log COMMENT 'x'"), "{}", made("Log COMMENT 'x'"));
+        let created = |engine: &str| table.create(&TableName::new("x", "y"), &Engine::parse(engine).unwrap());
+        assert!(created("Log").ends_with(r"ENGINE = Log COMMENT 'a table; it\'s'"), "{}", created("Log"));
+        assert!(created("Log COMMENT 'x'").ends_with("ENGINE = Log COMMENT 'x'"), "{}", created("Log COMMENT 'x'"));
         assert_eq!(definition("CREATE TABLE d.t (c String COMMENT 'x') ENGINE = Log", "Log").comment, None);
     }
 

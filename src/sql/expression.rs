@@ -31,7 +31,7 @@ impl Expression {
 
     /// Returns a condition that no server evaluates. It replaces a stored text that is not an expression, so that the
     /// statement fails instead of reading other rows.
-    pub fn never() -> Self {
+    pub(crate) fn never() -> Self {
         Self("throwIf(1, 'the stored plan is damaged')".into())
     }
 
@@ -46,14 +46,14 @@ impl Expression {
     }
 
     /// Returns whether two evaluations over the same row give the same value, as far as the names of functions show.
-    pub fn is_function_of_the_row(&self) -> bool {
+    pub(crate) fn is_function_of_the_row(&self) -> bool {
         unsteadiness(&self.0, &Names::default()).is_none()
     }
 }
 
 impl Expression {
     /// Returns whether every name in it is that of a function or of one of these columns, as far as its words show.
-    pub fn uses_only(&self, columns: &[String]) -> bool {
+    pub(crate) fn uses_only(&self, columns: &[String]) -> bool {
         let Ok(found) = lex::tokens(&self.0) else { return false };
         let called = |at: usize| found.get(at + 1).is_some_and(|next| next.token == Token::Sign('('));
         let known = |written: &str| columns.iter().any(|name| name == written || ident(name) == written);
@@ -75,7 +75,7 @@ impl fmt::Display for Expression {
 }
 
 /// Returns whether an expression reads data that may differ between servers: a dictionary, or a table of engine Join.
-pub fn names_dictionary(text: &str) -> bool {
+pub(crate) fn names_dictionary(text: &str) -> bool {
     let Ok(found) = lex::tokens(text) else { return true };
     let reads = |word: &str| word.starts_with("dict") || word.starts_with("joinget");
     found.iter().filter(|token| token.token == Token::Word).any(|token| reads(&token.text(text).to_ascii_lowercase()))
@@ -83,7 +83,7 @@ pub fn names_dictionary(text: &str) -> bool {
 
 /// Returns whether a text may name a column: a word or a quoted name in it is the column's, or a part of a name with
 /// dots.
-pub fn names_column(text: &str, column: &str) -> bool {
+pub(crate) fn names_column(text: &str, column: &str) -> bool {
     let Ok(found) = lex::tokens(text) else { return true };
     let is_name = |token: &&lex::Spanned| matches!(token.token, Token::Word | Token::Quoted);
     found.iter().filter(is_name).map(|token| token.text(text)).any(|written| {
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_keys_are_known_wherever_they_stand() {
-        for (text, of_the_row) in [
+    fn random_functions_in_a_key_are_found() {
+        for (text, expected) in [
             ("rand()", false),
             ("intHash64(id) + Rand64(1)", false),
             ("cityHash64(now())", false),
@@ -107,12 +107,12 @@ mod tests {
             ("cityHash64('rand()')", true),
             ("1", true),
         ] {
-            assert_eq!(Expression::parse(text).unwrap().is_function_of_the_row(), of_the_row, "{text}");
+            assert_eq!(Expression::parse(text).unwrap().is_function_of_the_row(), expected, "{text}");
         }
     }
 
     #[test]
-    fn dictionaries_are_told_by_the_functions_that_read_them() {
+    fn expressions_that_read_dictionaries_are_found_by_their_functions() {
         for (text, reads) in [
             ("dictGetOrDefault('d', 'x', id, 0)", true),
             ("concat('a', joinGet('j', 'x', id))", true),
@@ -124,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn a_text_names_a_column_by_a_word_or_a_quoted_name() {
-        for (text, named) in [
+    fn a_column_is_found_in_an_expression_with_and_without_quotes() {
+        for (text, is_named) in [
             ("x", true),
             ("f(`x`)", true),
             ("'x' || y", false),
@@ -133,15 +133,15 @@ mod tests {
             ("xx + 1", false),
             ("'not closed", true),
         ] {
-            assert_eq!(names_column(text, "x"), named, "{text}");
+            assert_eq!(names_column(text, "x"), is_named, "{text}");
         }
         assert!(names_column("arrayJoin(n.x)", "n.x") && names_column("`n.x`", "n.x"));
     }
 
     #[test]
-    fn names_are_columns_or_functions() {
+    fn an_expression_that_uses_another_column_is_found() {
         let columns = ["id".to_owned(), "b c".to_owned()];
-        for (text, only) in [
+        for (text, expected) in [
             ("id", true),
             ("intHash32(id) % 7", true),
             ("`b c` + `id` * 1.5", true),
@@ -150,12 +150,12 @@ mod tests {
             ("intHash32(`other`)", false),
             ("id AND id", false),
         ] {
-            assert_eq!(Expression::parse(text).unwrap().uses_only(&columns), only, "{text}");
+            assert_eq!(Expression::parse(text).unwrap().uses_only(&columns), expected, "{text}");
         }
     }
 
     #[test]
-    fn a_comment_cannot_swallow_the_closing_parenthesis() {
+    fn comments_are_removed_from_an_expression() {
         assert_eq!(Expression::parse("a = 1 -- all").unwrap().as_str(), "a = 1");
         assert_eq!(Expression::parse(" /* nothing */ ").unwrap_err(), ExpressionError::Empty);
     }

@@ -71,12 +71,12 @@ fn tokens_of(text: &str) -> Vec<Spanned> {
 /// Checks that tokens follow each other, that only blanks and comments are between them, and that their brackets
 /// balance.
 fn assert_covered(text: &str, found: &[Spanned]) {
-    let mut at = 0;
+    let mut position = 0;
     let mut open = Vec::new();
     for token in found {
-        assert!(token.start >= at && token.end > token.start, "{token:?} of {text:?}");
-        assert!(is_blank(&text[at..token.start]), "{token:?} of {text:?}");
-        at = token.end;
+        assert!(token.start >= position && token.end > token.start, "{token:?} of {text:?}");
+        assert!(is_blank(&text[position..token.start]), "{token:?} of {text:?}");
+        position = token.end;
         let written = token.text(text);
         match token.token {
             Token::Sign(sign) => {
@@ -96,7 +96,7 @@ fn assert_covered(text: &str, found: &[Spanned]) {
             Token::Word => assert_eq!(token.depth, open.len(), "{token:?} of {text:?}"),
         }
     }
-    assert!(is_blank(&text[at..]) && open.is_empty(), "{text:?}");
+    assert!(is_blank(&text[position..]) && open.is_empty(), "{text:?}");
 }
 
 /// Returns whether a text consists of blanks and comments.
@@ -107,7 +107,7 @@ fn is_blank(mut text: &str) -> bool {
             return true;
         } else if let Some(inside) = text.strip_prefix("/*") {
             // Not the star of the beginning: `/*/`.
-            inside.find("*/").map(|at| at + 4)
+            inside.find("*/").map(|index| index + 4)
         } else if ["--", "//", "#!", "# "].iter().any(|start| text.starts_with(start)) {
             Some(text.find('\n').unwrap_or(text.len()))
         } else {
@@ -187,7 +187,7 @@ pub(crate) fn type_name(input: &[u8]) {
     element.is_supported();
     element.compared();
     element.value();
-    element.told();
+    element.message_text();
     element.shown();
     element.id();
     element.group();
@@ -217,15 +217,15 @@ pub(crate) fn create_statement(input: &[u8]) {
     table.stored();
     table.plain_declarations();
     table.against_parts_in(&bare);
-    for made in [table.clone(), table.within(Syntax::of((18, 16))).0] {
-        if made.declarations.is_empty() || made.declarations.iter().any(String::is_empty) {
+    for definition in [table.clone(), table.within(Syntax::of((18, 16))).0] {
+        if definition.declarations.is_empty() || definition.declarations.iter().any(String::is_empty) {
             continue;
         }
-        let statement = made.create(&name, &made.engine);
-        let engine = made.engine.to_string();
-        let again = TableDefinition::read(name.clone(), &engine, &statement, made.columns.clone(), "k");
+        let statement = definition.create(&name, &definition.engine);
+        let engine = definition.engine.to_string();
+        let again = TableDefinition::read(name.clone(), &engine, &statement, definition.columns.clone(), "k");
         let again = again.unwrap_or_else(|error| panic!("{statement:?}: {error}"));
-        assert_eq!(again.declarations, made.declarations, "{statement:?}");
+        assert_eq!(again.declarations, definition.declarations, "{statement:?}");
     }
     let names: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
     let staging = table.create_staging(&name, &names);

@@ -21,7 +21,7 @@ pub enum Privilege {
 
 impl Privilege {
     /// Returns the words of GRANT.
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         self.names()[0]
     }
 
@@ -40,7 +40,7 @@ impl Privilege {
 
 /// Returns whether lines of `SHOW GRANTS` give a right on a whole database. `None` if the lines cannot tell, because
 /// they contain roles or something unknown.
-pub fn gives(lines: &[String], privilege: Privilege, database: &str) -> Option<bool> {
+pub(crate) fn gives(lines: &[String], privilege: Privilege, database: &str) -> Option<bool> {
     let mut given = false;
     let mut unclear = false;
     for line in lines {
@@ -127,8 +127,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grants_are_read_as_the_server_means_them() {
-        let told = |lines: &[&str], privilege, database| {
+    fn grants_and_revokes_decide_what_an_account_may_do() {
+        let granted = |lines: &[&str], privilege, database| {
             let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
             gives(&lines, privilege, database)
         };
@@ -149,7 +149,7 @@ mod tests {
             (&["something else"], Insert, None),
             (&[], Insert, Some(false)),
         ] {
-            assert_eq!(told(lines, privilege, "web"), expected, "{privilege:?} {lines:?}");
+            assert_eq!(granted(lines, privilege, "web"), expected, "{privilege:?} {lines:?}");
         }
     }
 }

@@ -7,12 +7,12 @@ use super::select::{Selection, SlotKey};
 use crate::model::TableName;
 
 /// The server's clock: seconds since 1970.
-pub const CLOCK: &str = "SELECT toInt64(toUInt32(now()))";
+pub(crate) const CLOCK: &str = "SELECT toInt64(toUInt32(now()))";
 /// `access` lines, each a GRANT or a REVOKE (20.1 and later; before, an error of syntax).
-pub const SHOW_GRANTS: &str = "SHOW GRANTS";
+pub(crate) const SHOW_GRANTS: &str = "SHOW GRANTS";
 
 /// Selects `name, free bytes, total bytes` of the disks of a storage policy (19.15 and later).
-pub fn disks(policy: &str) -> String {
+pub(crate) fn disks(policy: &str) -> String {
     format!(
         "SELECT toString(name), toUInt64(free_space), toUInt64(total_space) FROM system.disks WHERE name IN \
          (SELECT arrayJoin(disks) FROM system.storage_policies WHERE policy_name = {}) ORDER BY name",
@@ -21,13 +21,13 @@ pub fn disks(policy: &str) -> String {
 }
 
 /// Selects `slot, rows` of the first `most` rows of a selection that the server reads.
-pub fn sampled_slots(rows: &Selection, key: &SlotKey, most: u64) -> String {
+pub(crate) fn sampled_slots(rows: &Selection, key: &SlotKey, most: u64) -> String {
     let slots = rows.select(&format!("toUInt64({}) AS slot", key.slot()));
     format!("SELECT slot, toUInt64(count()) FROM ({slots} LIMIT {most}) GROUP BY slot ORDER BY slot")
 }
 
 /// Selects `table, compressed bytes` of the active parts of tables.
-pub fn stored_bytes(database: &str, tables: &[String]) -> String {
+pub(crate) fn stored_bytes(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(table), toUInt64(sum(data_compressed_bytes)) FROM system.parts WHERE active AND {} GROUP BY table",
         among(database, "table", tables)
@@ -38,7 +38,7 @@ pub fn stored_bytes(database: &str, tables: &[String]) -> String {
 ///
 /// `reasons`: whether the server reports failures (`latest_fail_reason`); `kills`: whether a mutation can be killed
 /// (`is_killed`).
-pub fn mutations(database: &str, tables: &[String], reasons: bool, kills: bool) -> String {
+pub(crate) fn mutations(database: &str, tables: &[String], reasons: bool, kills: bool) -> String {
     let reason = if reasons { "toString(latest_fail_reason)" } else { "''" };
     let living = if kills { " AND NOT is_killed" } else { "" };
     format!(
@@ -50,7 +50,7 @@ pub fn mutations(database: &str, tables: &[String], reasons: bool, kills: bool) 
 
 /// Selects `table, database, name` of the views that receive what is inserted into tables, according to the tables
 /// themselves.
-pub fn views_known_to(database: &str, tables: &[String]) -> String {
+pub(crate) fn views_known_to(database: &str, tables: &[String]) -> String {
     format!(
         "SELECT toString(name), toString(d), toString(t) FROM system.tables ARRAY JOIN dependencies_database AS d, \
          dependencies_table AS t WHERE {} ORDER BY d, t",
@@ -59,16 +59,16 @@ pub fn views_known_to(database: &str, tables: &[String]) -> String {
 }
 
 /// Selects `statement, database, name` of all views, for servers that do not report which tables they read.
-pub const VIEWS: &str = "SELECT toString(create_table_query), toString(database), toString(name) FROM system.tables \
+pub(crate) const VIEWS: &str = "SELECT toString(create_table_query), toString(database), toString(name) FROM system.tables \
      WHERE engine = 'MaterializedView' ORDER BY database, name";
 
 /// Returns whether the statement of a view names a table.
-pub fn names_table(statement: &str, name: &TableName) -> bool {
+pub(crate) fn names_table(statement: &str, name: &TableName) -> bool {
     statement.contains(&format!("{}.{}", name.database, name.table)) || statement.contains(&table(name))
 }
 
 /// Selects `database, name` of the tables of an engine.
-pub fn tables_of_engine(engine: &str) -> String {
+pub(crate) fn tables_of_engine(engine: &str) -> String {
     format!(
         "SELECT toString(database), toString(name) FROM system.tables WHERE engine = {} ORDER BY database, name",
         literal(engine)
@@ -78,7 +78,7 @@ pub fn tables_of_engine(engine: &str) -> String {
 /// Selects `cluster, shard, weight, replica, host, address, port, is it the server itself, internal_replication` of
 /// the clusters that the server knows. The last column is 2 if the server does not report it (`replication`: whether
 /// it does).
-pub fn clusters(replication: bool) -> String {
+pub(crate) fn clusters(replication: bool) -> String {
     let replication = if replication { "toUInt8(internal_replication)" } else { "toUInt8(2)" };
     format!(
         "SELECT toString(cluster), toUInt64(shard_num), toUInt64(shard_weight), toUInt64(replica_num), toString(host_name), \
@@ -89,7 +89,7 @@ pub fn clusters(replication: bool) -> String {
 
 /// Selects `table, name, does it restrict what others permit, does it show all rows` of the row policies, or the
 /// masking policies, of tables that apply to our account. An empty `database` or `table` stands for all.
-pub fn policies(kind: PolicyKind, database: &str, tables: &[String]) -> String {
+pub(crate) fn policies(kind: PolicyKind, database: &str, tables: &[String]) -> String {
     let (system, restricts, shows_all) = match kind {
         PolicyKind::Row => ("row_policies", "is_restrictive", "ifNull(select_filter, '1') IN ('1', 'true')"),
         PolicyKind::Masking => ("masking_policies", "1", "0"),
@@ -113,6 +113,6 @@ pub enum PolicyKind {
 }
 
 /// Selects 1 or 0: whether our account has a right (24.11 and later; a syntax error before).
-pub fn check_grant(privilege: super::Privilege, database: &str) -> String {
+pub(crate) fn check_grant(privilege: super::Privilege, database: &str) -> String {
     format!("CHECK GRANT {} ON {}.*", privilege.words(), ident(database))
 }

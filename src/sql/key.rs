@@ -71,12 +71,12 @@ impl KeyElement {
     }
 
     /// Returns whether values of this type can identify partitions.
-    pub fn is_supported(&self) -> bool {
+    pub(crate) fn is_supported(&self) -> bool {
         self.known_kind().is_some()
     }
 
     /// Returns whether the type is a floating-point one.
-    pub fn is_float(&self) -> bool {
+    pub(crate) fn is_float(&self) -> bool {
         self.kind() == Kind::Float
     }
 
@@ -85,7 +85,7 @@ impl KeyElement {
     ///
     /// Floats are compared by their bits: NaN is not equal to itself, and -0 is equal to 0, but each is a partition
     /// of its own. A DateTime64 is compared by its number, because its text depends on a time zone.
-    pub fn compared(&self) -> String {
+    pub(crate) fn compared(&self) -> String {
         let expression = &self.expression;
         match self.kind() {
             Kind::Float => format!("reinterpretAsUInt64(reinterpretAsString({expression}))"),
@@ -99,7 +99,7 @@ impl KeyElement {
     /// Returns the expression whose text finds a value again. A DateTime is its number of seconds, because its text
     /// depends on a time zone and is ambiguous where clocks go back. A Decimal has no zeros at its end: 18.16 prints
     /// them, later versions do not, and the source's text must be found on the target. See [`Self::canonical`].
-    pub fn value(&self) -> String {
+    pub(crate) fn value(&self) -> String {
         match self.kind() {
             Kind::Decimal => {
                 let without_zeros = literal(r"(\.[0-9]*?)0*$");
@@ -118,7 +118,7 @@ impl KeyElement {
 
     /// Returns the expression for the text that messages show: [`Self::value`], unless that is a number that nobody
     /// knows.
-    pub fn told(&self) -> String {
+    pub(crate) fn message_text(&self) -> String {
         match self.kind() {
             Kind::Float | Kind::DateTime64(_) | Kind::Bool => self.shown(),
             _ => self.value(),
@@ -126,19 +126,19 @@ impl KeyElement {
     }
 
     /// Returns the text of a value that is the same on every version, from a server's text for [`Self::value`].
-    pub fn canonical(&self, value: String) -> String {
+    pub(crate) fn canonical(&self, value: String) -> String {
         let [old, new] = FIRST_DAYS;
         if self.kind() == Kind::Date && value == old { new.to_owned() } else { value }
     }
 
     /// Returns the expression for the text that a person knows, as in `system.parts.partition`.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         format!("toString({})", self.expression)
     }
 
     /// Returns the expression for this element's share of `partition_id` if the id is readable
     /// (docs/clickhouse-behaviour.md, §4); `None` if the id is a hash.
-    pub fn id(&self) -> Option<String> {
+    pub(crate) fn id(&self) -> Option<String> {
         match self.kind() {
             Kind::Integer => Some(format!("toString({})", self.expression)),
             Kind::Date => Some(format!("toString(toYYYYMMDD({}))", self.expression)),
@@ -151,7 +151,7 @@ impl KeyElement {
     /// Returns the expression to group rows by. Grouping by a wide Decimal next to another column crashes 18.16.1
     /// with a segmentation fault, also as `toString` of it, which that version treats alike. Decimals are therefore
     /// grouped by their values' texts.
-    pub fn group(&self) -> String {
+    pub(crate) fn group(&self) -> String {
         match self.kind() {
             Kind::Decimal => self.value(),
             _ => self.compared(),
@@ -159,7 +159,7 @@ impl KeyElement {
     }
 
     /// Returns [`Self::value`] for rows that all have the same value.
-    pub fn value_of_any(&self) -> String {
+    pub(crate) fn value_of_any(&self) -> String {
         match self.kind() {
             Kind::Decimal => format!("any({})", self.value()),
             Kind::DateTime => format!("toString(toUInt32(any({})))", self.expression),
@@ -169,7 +169,7 @@ impl KeyElement {
     }
 
     /// Returns [`Self::shown`] for rows that are grouped this way.
-    pub fn shown_of_group(&self) -> String {
+    pub(crate) fn shown_of_group(&self) -> String {
         match self.kind() {
             Kind::Decimal | Kind::Float | Kind::DateTime64(_) => format!("any({})", self.shown()),
             _ => self.shown(),
@@ -177,7 +177,7 @@ impl KeyElement {
     }
 
     /// Returns the literal to compare [`Self::compared`] with, from the text of [`Self::value`].
-    pub fn literal(&self, value: &str) -> String {
+    pub(crate) fn literal(&self, value: &str) -> String {
         match self.kind() {
             Kind::Integer | Kind::DateTime | Kind::DateTime64(_) | Kind::Float | Kind::Bool if is_integer(value) => {
                 value.to_owned()
@@ -191,7 +191,7 @@ impl KeyElement {
     }
 
     /// Returns the value as a person writes it, from the text of [`Self::shown`].
-    pub fn display(&self, shown: &str) -> String {
+    pub(crate) fn display(&self, shown: &str) -> String {
         match self.kind() {
             Kind::Integer | Kind::Float | Kind::Bool => shown.to_owned(),
             _ => value_literal(shown, 0),
@@ -199,19 +199,19 @@ impl KeyElement {
     }
 
     /// Returns the text of [`Self::shown`] for a person's text: a number may have a sign or leading zeros.
-    pub fn shown_of_written(&self, written: &str) -> String {
+    pub(crate) fn shown_of_written(&self, written: &str) -> String {
         let number = written.parse::<i128>().ok().filter(|_| self.kind() == Kind::Integer);
         number.map_or(written.to_owned(), |number| number.to_string())
     }
 
     /// Returns whether a person's text means the value with these texts, [`Self::shown`] and [`Self::value`].
-    pub fn is_meant(&self, written: &str, shown: &str, value: &str) -> bool {
+    pub(crate) fn is_meant(&self, written: &str, shown: &str, value: &str) -> bool {
         self.shown_of_written(written) == shown
             || (self.kind() == Kind::DateTime && is_integer(written) && written == value)
     }
 
     /// Returns whether a person's text can be a value of this type at all.
-    pub fn accepts(&self, shown: &str) -> bool {
+    pub(crate) fn accepts(&self, shown: &str) -> bool {
         match self.kind() {
             Kind::Integer => is_integer(shown),
             Kind::Date => is_date(shown),
@@ -223,7 +223,7 @@ impl KeyElement {
 
     /// Returns whether `system.parts.partition` shows the same text as [`Self::value`], in a key of this many
     /// elements (measured on 18.16; the form of dates inside tuples has changed over time).
-    pub fn is_named_by_parts(&self, elements: usize) -> bool {
+    pub(crate) fn is_named_by_parts(&self, elements: usize) -> bool {
         self.kind() == Kind::Integer
             || self.type_name == "String"
             || (elements == 1 && (self.kind() == Kind::Date || self.type_name == "UUID"))
@@ -231,7 +231,7 @@ impl KeyElement {
 
     /// Returns whether ranges of it can be cut exactly and skipped by a primary index: no NULL, no NaN, and an order
     /// that the literal shares.
-    pub fn is_cuttable(&self) -> bool {
+    pub(crate) fn is_cuttable(&self) -> bool {
         matches!(self.kind(), Kind::Integer | Kind::Date | Kind::DateTime)
             || matches!(self.type_name.as_str(), "String" | "LowCardinality(String)")
     }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn each_type_has_a_comparison_that_finds_its_value_again() {
+    fn each_type_of_a_key_has_a_condition_that_selects_its_value() {
         for (type_name, value, compared, literal) in [
             ("UInt32", "7", "k", "7"),
             ("String", "007", "k", "'007'"),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_taken_apart() {
+    fn a_key_is_split_into_its_elements() {
         for (key, elements) in [
             ("", vec![]),
             ("tuple()", vec![]),

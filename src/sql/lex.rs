@@ -22,11 +22,11 @@ pub(crate) enum Token {
 /// A token, its position, and the number of open brackets around it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spanned {
-    pub token: Token,
-    pub start: usize,
-    pub end: usize,
+    pub(crate) token: Token,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     /// A bracket itself has the depth outside it.
-    pub depth: usize,
+    pub(crate) depth: usize,
 }
 
 impl Spanned {
@@ -80,38 +80,38 @@ fn tokens_before_semicolon(sql: &str) -> Result<(Vec<Spanned>, Option<usize>), L
     let bytes = sql.as_bytes();
     let mut found = Vec::new();
     let mut open: Vec<char> = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &sql[at..];
+    let mut position = 0;
+    while position < bytes.len() {
+        let rest = &sql[position..];
         let Some(c) = rest.chars().next() else { break };
         if c.is_whitespace() {
-            at += c.len_utf8();
+            position += c.len_utf8();
             continue;
         }
         if let Some(length) = comment(rest)? {
-            at += length;
+            position += length;
             continue;
         }
-        let start = at;
+        let start = position;
         let depth = open.len();
         let token = match c {
             '\'' | '`' | '"' => {
-                at += quoted(rest, c)?;
+                position += quoted(rest, c)?;
                 if c == '\'' { Token::Text } else { Token::Quoted }
             }
             c if is_word(c) => {
-                at += rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
+                position += rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
                 Token::Word
             }
-            ';' => return Ok((found, Some(at))),
+            ';' => return Ok((found, Some(position))),
             '$' => return Err(LexError::Dollar),
             '‘' | '’' | '“' | '”' => return Err(LexError::CurlyQuote(c)),
             c => {
-                at += c.len_utf8();
+                position += c.len_utf8();
                 Token::Sign(c)
             }
         };
-        let mut token = Spanned { token, start, end: at, depth };
+        let mut token = Spanned { token, start, end: position, depth };
         if let Token::Sign(c) = token.token {
             match c {
                 '(' | '[' | '{' if open.len() == MAX_BRACKETS => return Err(LexError::TooDeep),
@@ -186,12 +186,12 @@ pub(crate) fn without_directions(key: &str) -> String {
     let Ok(found) = tokens(key) else { return clean };
     let ends_element = |next: Option<&Spanned>| next.is_none_or(|t| matches!(t.token, Token::Sign(',' | ')')));
     // A word after a comma or a bracket is a column of that name.
-    let starts_element = |at: usize| at == 0 || matches!(found[at - 1].token, Token::Sign(',' | '('));
+    let starts_element = |index: usize| index == 0 || matches!(found[index - 1].token, Token::Sign(',' | '('));
     let mut out = String::with_capacity(key.len());
     let mut copied = 0;
-    for (at, token) in found.iter().enumerate() {
+    for (index, token) in found.iter().enumerate() {
         let is_direction = token.is_word(key, "DESC") || token.is_word(key, "ASC");
-        if is_direction && ends_element(found.get(at + 1)) && !starts_element(at) {
+        if is_direction && ends_element(found.get(index + 1)) && !starts_element(index) {
             out.push_str(key[copied..token.start].trim_end());
             copied = token.end;
         }
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn no_comment_swallows_what_is_put_behind_a_part() {
+    fn comments_are_removed_from_the_elements_of_a_list() {
         assert_eq!(
             split_commas("a -- b\n, c  +  /* d */ e, '/* f */'  ||  g").unwrap(),
             ["a", "c + e", "'/* f */'  ||  g"]
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_stands_for_its_text() {
+    fn a_quoted_literal_is_read_back_as_its_text() {
         for text in ["", "it's", "\\", "a\nb\tc\0", "Привет"] {
             assert_eq!(unquote(&super::super::quote::literal(text)), text);
         }
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn directions_go_and_columns_of_their_names_stay() {
+    fn asc_and_desc_are_removed_and_columns_with_these_names_stay() {
         for (key, bare) in [
             ("a", "a"),
             ("a DESC", "a"),
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_go_and_the_rest_stays() {
+    fn comments_are_removed_and_quoted_text_stays() {
         assert_eq!(without_comments("a -- x'\n +/* ( */ b").unwrap(), "a + b");
         assert_eq!(without_comments("a/**/b").unwrap(), "a b");
         assert_eq!(without_comments("a // x )\n + b # y\n/*/ */").unwrap(), "a + b");
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_balanced_is_refused() {
+    fn unbalanced_brackets_and_quotes_are_refused() {
         assert_eq!(tokens("(a").unwrap_err(), LexError::OpenBracket('('));
         assert_eq!(tokens("a)").unwrap_err(), LexError::StrayBracket(')'));
         assert_eq!(tokens("'a\\'").unwrap_err(), LexError::OpenQuote('\''));
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_read_in_different_ways_is_refused() {
+    fn syntax_that_releases_read_in_different_ways_is_refused() {
         for (text, error) in [
             ("$$a   b$$", LexError::Dollar),
             ("$a$'$a$) OR (1 = 1 -- '", LexError::Dollar),

@@ -15,7 +15,7 @@ const MERGING: &[&str] = &[
 impl Engine {
     /// Returns whether merges remove rows of this engine by design, as far as its name is known: with any prefix (Replicated, Shared,
     /// a vendor's). A name that is not known says nothing, so that its rows are counted exactly.
-    pub fn merges_rows(&self) -> bool {
+    pub(crate) fn merges_rows(&self) -> bool {
         MERGING.iter().any(|name| self.name.ends_with(name))
     }
 }
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_engines_that_are_known_to_merge_rows_may_hold_fewer() {
+    fn only_engines_that_merge_rows_may_hold_fewer_rows() {
         for (name, merges) in [
             ("MergeTree", false),
             ("ReplicatedMergeTree", false),

@@ -23,7 +23,7 @@ pub mod quote;
 mod reads;
 mod remote;
 mod replication;
-pub mod required_settings;
+pub(crate) mod required_settings;
 mod select;
 mod statements;
 mod steadiness;
@@ -33,29 +33,34 @@ mod transfers;
 pub(crate) mod types;
 
 pub use catalog::*;
-pub use checksum::{is_hashed_by_text, row_hash, values_hash};
-pub use conversions::{LossTest, loss_test, losses};
-pub use definition::{Column, DefaultKind, DefinitionError, TableDefinition};
-pub use engine::{Clause, Engine, EngineError};
-pub use expression::{Expression, ExpressionError, names_column, names_dictionary};
-pub use grants::{Privilege, gives};
-pub use identity::*;
-pub use inspection::*;
+pub use checksum::row_hash;
+pub(crate) use checksum::{is_hashed_by_text, values_hash};
+pub use conversions::LossTest;
+pub(crate) use conversions::{loss_test, losses};
+pub use definition::{Column, DefaultKind, TableDefinition};
+pub(crate) use engine::{Clause, Engine};
+pub use expression::Expression;
+pub(crate) use expression::{names_column, names_dictionary};
+pub(crate) use grants::{Privilege, gives};
+pub(crate) use identity::*;
+pub(crate) use inspection::*;
 pub use key::{KeyElement, key_elements};
-pub use parts::*;
-pub use reads::{Beneath, Reads};
-pub use remote::{remote, remote_dealt};
-pub use select::{PartitionFilter, Relation, Selection, Slice, SliceBound, SlotFilter, SlotKey, SlotWidth};
+pub(crate) use parts::*;
+pub(crate) use reads::{Beneath, Reads};
+pub use remote::remote;
+pub(crate) use remote::remote_dealt;
+pub(crate) use select::{PartitionFilter, SliceBound, SlotFilter};
+pub use select::{Relation, Selection, Slice, SlotKey, SlotWidth};
 pub use statements::*;
-pub use steadiness::{Names, Unsteady, UnsteadyKind, unsteadiness};
-pub use syntax::Syntax;
-pub use time_zone::{
+pub(crate) use steadiness::{Names, Unsteady, UnsteadyKind, unsteadiness};
+pub(crate) use syntax::Syntax;
+pub(crate) use time_zone::{
     TimedColumn, TimedColumns, canonical_zone, columns_without_zone, conversion_depends_on_zone, zone_dependence,
 };
-pub use transfers::*;
+pub(crate) use transfers::*;
 
 /// Returns the elements of a literal (`202001`, `'a'`) or of a tuple of literals, without their quotes; an error is a
 /// sentence.
-pub fn unquoted_elements(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn unquoted_elements(text: &str) -> Result<Vec<String>, String> {
     lex::unquoted_elements(text).map_err(|error| error.to_string())
 }

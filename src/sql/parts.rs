@@ -12,17 +12,17 @@ use crate::model::{PartitionId, TableName};
 
 /// Selects the nodes in the root of the server's own ZooKeeper, each with its creation in ZooKeeper's own count and
 /// by the clock. Two ensembles never agree in these.
-pub const ZOOKEEPER_MARKS: &str = "SELECT concat(toString(name), ' ', toString(czxid), ' ', toString(toUInt32(ctime))) \
+pub(crate) const ZOOKEEPER_MARKS: &str = "SELECT concat(toString(name), ' ', toString(czxid), ' ', toString(toUInt32(ctime))) \
      FROM system.zookeeper WHERE path = '/' AND czxid > 0";
 
 /// Fetches partitions of a Replicated table of another server, found by its path in ZooKeeper, into `detached` of
 /// this one.
-pub fn fetch_partitions(into: &TableName, path: &str, ids: &[PartitionId]) -> String {
+pub(crate) fn fetch_partitions(into: &TableName, path: &str, ids: &[PartitionId]) -> String {
     alter(into, ids, |id| format!("FETCH PARTITION ID {id} FROM {}", literal(path)))
 }
 
 /// Attaches the fetched partitions to the table.
-pub fn attach_fetched(name: &TableName, ids: &[PartitionId]) -> String {
+pub(crate) fn attach_fetched(name: &TableName, ids: &[PartitionId]) -> String {
     alter(name, ids, |id| format!("ATTACH PARTITION ID {id}"))
 }
 
@@ -33,7 +33,7 @@ fn alter(name: &TableName, ids: &[PartitionId], command: impl Fn(String) -> Stri
 
 /// Counts active parts that lack one of some columns with its type. Such a part was written before the column was
 /// added or changed; a query's result for it depends on the table's definition.
-pub fn parts_lacking(name: &TableName, columns: &[Column]) -> String {
+pub(crate) fn parts_lacking(name: &TableName, columns: &[Column]) -> String {
     let pair = |column: &Column| format!("({}, {})", literal(&column.name), literal(&column.type_name));
     let pairs: Vec<String> = columns.iter().map(pair).collect();
     format!(
@@ -49,7 +49,7 @@ pub fn parts_lacking(name: &TableName, columns: &[Column]) -> String {
 impl Engine {
     /// Returns the engine of a table that parts pass through: like a staging table's, and a replica in ZooKeeper, so
     /// that others can fetch them.
-    pub fn passage(&self, path: &str, replica: &str) -> Engine {
+    pub(crate) fn passage(&self, path: &str, replica: &str) -> Engine {
         let staging = self.staging();
         let own = staging.arguments.unwrap_or_default();
         let arguments = [literal(path), literal(replica)].into_iter().chain(own).collect();
@@ -59,7 +59,7 @@ impl Engine {
 
 impl TableDefinition {
     /// Returns the stored columns.
-    pub fn stored(&self) -> Vec<Column> {
+    pub(crate) fn stored(&self) -> Vec<Column> {
         let is_stored = |column: &&Column| {
             matches!(column.default_kind, DefaultKind::None | DefaultKind::Default | DefaultKind::Materialized)
         };
@@ -70,12 +70,12 @@ impl TableDefinition {
     ///
     /// Servers check little of it. 18.16 accepts parts of another `index_granularity` and then reads them wrongly
     /// (docs/clickhouse-behaviour.md, T2), and FETCH compares neither columns nor keys.
-    pub fn against_parts_in(&self, other: &TableDefinition) -> Option<String> {
+    pub(crate) fn against_parts_in(&self, other: &TableDefinition) -> Option<String> {
         if !self.engine.is_merge_tree() {
             return Some(format!("{} has no parts (engine {})", self.name, self.engine.name));
         }
-        let columns = |of: &Self| -> BTreeMap<String, String> {
-            of.stored().into_iter().map(|column| (column.name, column.type_name)).collect()
+        let columns = |table: &Self| -> BTreeMap<String, String> {
+            table.stored().into_iter().map(|column| (column.name, column.type_name)).collect()
         };
         let (ours, theirs) = (columns(self), columns(other));
         for (name, ours) in &ours {
@@ -97,35 +97,35 @@ impl TableDefinition {
             }
         }
         // In the old syntax, keys and granularity are among the arguments.
-        let old = |of: &Self| of.engine.is_old_syntax().then(|| of.engine.staging().arguments);
-        if old(self) != old(other) {
+        let old_arguments = |table: &Self| table.engine.is_old_syntax().then(|| table.engine.staging().arguments);
+        if old_arguments(self) != old_arguments(other) {
             return Some(format!("the engines' arguments differ: {} and {}", self.engine, other.engine));
         }
         for (setting, usual) in [("index_granularity", "8192"), ("index_granularity_bytes", "the usual")] {
-            let of = |of: &Self| of.engine.setting(setting).unwrap_or_else(|| usual.to_owned());
-            let (a, b) = (of(self), of(other));
+            let value = |table: &Self| table.engine.setting(setting).unwrap_or_else(|| usual.to_owned());
+            let (a, b) = (value(self), value(other));
             if a != b {
                 return Some(format!("{setting} is {a} in {} and {b} in {}", self.name, other.name));
             }
         }
-        let more = |of: &Self| -> BTreeSet<Vec<String>> {
-            let is_more = |text: &&String| {
+        let indices = |table: &Self| -> BTreeSet<Vec<String>> {
+            let is_index = |text: &&String| {
                 let tokens = lex::tokens(text).unwrap_or_default();
                 tokens.first().is_some_and(|t| t.is_word(text, "INDEX") || t.is_word(text, "PROJECTION"))
             };
-            of.declarations.iter().filter(is_more).map(|text| words(text)).collect()
+            table.declarations.iter().filter(is_index).map(|text| words(text)).collect()
         };
-        if more(self) != more(other) {
+        if indices(self) != indices(other) {
             return Some(format!("{} and {} have other indices or projections", self.name, other.name));
         }
         // Parts contain the time when their rows expire.
-        let expiring = [self, other].into_iter().find(|of| of.has_ttl());
-        expiring.map(|of| format!("{} has a TTL, which its parts carry with them", of.name))
+        let expiring = [self, other].into_iter().find(|table| table.has_ttl());
+        expiring.map(|table| format!("{} has a TTL, which its parts carry with them", table.name))
     }
 }
 
 /// Returns whether two keys are the same, however they are written.
-pub fn same_key(a: Option<&str>, b: Option<&str>) -> bool {
+pub(crate) fn same_key(a: Option<&str>, b: Option<&str>) -> bool {
     a.map(elements) == b.map(elements)
 }
 
@@ -165,7 +165,7 @@ mod tests {
         &[("d", "Date", DefaultKind::None), ("id", "UInt64", DefaultKind::None)];
 
     #[test]
-    fn parts_fit_where_columns_keys_and_granularity_are_the_same() {
+    fn parts_fit_a_table_with_the_same_columns_keys_and_granularity() {
         use DefaultKind::{Alias, Default, Materialized, None};
         let ours = definition(USUAL, ENGINE);
         let against = |columns: &[_], engine: &str| ours.against_parts_in(&definition(columns, engine));
@@ -201,17 +201,18 @@ mod tests {
             let found = against(columns, engine).unwrap_or_default();
             assert!(found.contains(why), "{engine}: {found}");
         }
-        let [old, older] = ["MergeTree(d, (id), 8192)", "MergeTree(d, (id), 4096)"].map(|of| definition(USUAL, of));
+        let [old, older] =
+            ["MergeTree(d, (id), 8192)", "MergeTree(d, (id), 4096)"].map(|engine| definition(USUAL, engine));
         assert_eq!(old.against_parts_in(&old), Option::None);
         assert!(old.against_parts_in(&older).unwrap().contains("arguments differ"));
         let unkeyed = ["MergeTree ORDER BY id", "MergeTree PARTITION BY tuple() ORDER BY id"];
-        let [without, empty] = unkeyed.map(|of| definition(USUAL, of));
+        let [without, empty] = unkeyed.map(|engine| definition(USUAL, engine));
         assert!(without.against_parts_in(&empty).is_some());
         assert!(definition(USUAL, "Log").against_parts_in(&ours).unwrap().contains("has no parts"));
     }
 
     #[test]
-    fn a_passage_is_a_replica_like_the_staging_table() {
+    fn the_passage_table_of_a_clone_is_replicated_and_does_not_merge() {
         let engine = |text: &str| Engine::parse(text).unwrap().passage("/p", "r").to_string();
         assert_eq!(engine("ReplacingMergeTree(v, d, (id), 8192)"), "ReplicatedMergeTree('/p', 'r', v, d, (id), 8192)");
         let passage = engine(ENGINE);

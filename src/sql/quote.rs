@@ -17,7 +17,7 @@ pub fn literal(text: &str) -> String {
 /// Returns the string literal of a value that may hold any bytes, from its text ([`bytes_of_text`]). The literal
 /// contains only UTF-8 without control characters. A value shorter than `width` is padded with zero bytes, like a
 /// FixedString.
-pub fn value_literal(text: &str, width: usize) -> String {
+pub(crate) fn value_literal(text: &str, width: usize) -> String {
     let bytes = bytes_of_text(text);
     let mut out = String::with_capacity(bytes.len() + 2);
     out.push('\'');
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_have_a_literal_that_a_terminal_can_show() {
+    fn any_bytes_have_a_printable_literal() {
         let literal = |bytes: &[u8], width| value_literal(&crate::model::text_of_bytes(bytes.to_vec()), width);
         assert_eq!(literal(b"it's", 0), r"'it\'s'");
         assert_eq!(literal(b"\xFF\0a\x1b[2J\xC3\xA9\xC3", 0), r"'\xFF\0a\x1B[2Jé\xC3'");
@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_breaks_out_of_its_quotes(text in any::<String>()) {
+        fn any_text_is_one_token_after_quoting(text in any::<String>()) {
             let literal_text = literal(&text);
             let found = tokens(&literal_text).unwrap();
             prop_assert_eq!(found.len(), 1);

@@ -7,7 +7,7 @@ use crate::model::TableName;
 
 /// The rows that a SELECT from a table returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reads {
+pub(crate) enum Reads {
     /// Rows of its own, which no other server returns.
     Own,
     /// The rows of other tables of the same server.
@@ -20,7 +20,7 @@ pub enum Reads {
 
 /// A table, or several, that another table reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Beneath {
+pub(crate) enum Beneath {
     /// This table.
     Table(TableName),
     /// Tables of a database that match a regular expression.
@@ -53,7 +53,7 @@ const INVENTS: &str = "it gives other rows each time it is read";
 
 impl TableDefinition {
     /// Returns the origin of the rows that a SELECT from this table returns.
-    pub fn reads(&self) -> Reads {
+    pub(crate) fn reads(&self) -> Reads {
         let name = self.engine.name.as_str();
         if let Some((_, why)) = NOTHING.iter().find(|(engine, _)| *engine == name) {
             return Reads::Nothing(why);
@@ -71,7 +71,7 @@ impl TableDefinition {
 
     /// Returns whether the statement creates a view or a dictionary, so that the columns of `CREATE` are not those of
     /// a table.
-    pub fn is_no_table(&self) -> bool {
+    pub(crate) fn is_no_table(&self) -> bool {
         self.engine.name.ends_with("View") || self.engine.name == "Dictionary"
     }
 
@@ -92,11 +92,11 @@ impl TableDefinition {
         let Ok(found) = lex::tokens(create) else { return Reads::Shared };
         let word = |word: &str| found.iter().position(|t| t.depth == 0 && t.is_word(create, word));
         let end = word("AS").unwrap_or(found.len());
-        if let Some(at) = word("TO").filter(|at| *at < end) {
-            let table = name_at(create, &found, at + 1, &self.name.database);
+        if let Some(index) = word("TO").filter(|index| *index < end) {
+            let table = name_at(create, &found, index + 1, &self.name.database);
             return table.map_or(Reads::Shared, |(table, _)| Reads::Tables(vec![Beneath::Table(table)]));
         }
-        let engine = word("ENGINE").filter(|at| *at < end).and_then(|at| found.get(at + 2));
+        let engine = word("ENGINE").filter(|index| *index < end).and_then(|index| found.get(index + 2));
         let engine = engine.and_then(|name| Engine::parse(name.text(create)).ok());
         if engine.is_some_and(|engine| is_own(&engine)) { Reads::Own } else { Reads::Shared }
     }
@@ -127,23 +127,24 @@ fn name(sql: &str, token: &Spanned) -> String {
 /// Returns the tables that the SELECT of a view reads; `None` if they cannot be determined.
 fn tables_read(create: &str, database: &str) -> Option<Vec<Beneath>> {
     let found = lex::tokens(create).ok()?;
-    let is = |at: usize, word: &str| found.get(at).is_some_and(|t| t.is_word(create, word));
-    let sign = |at: usize, sign: char| found.get(at).is_some_and(|t| t.token == Token::Sign(sign));
-    let start = (0..found.len()).find(|at| found[*at].depth == 0 && is(*at, "AS"))?;
+    let is = |index: usize, word: &str| found.get(index).is_some_and(|t| t.is_word(create, word));
+    let sign = |index: usize, sign: char| found.get(index).is_some_and(|t| t.token == Token::Sign(sign));
+    let start = (0..found.len()).find(|index| found[*index].depth == 0 && is(*index, "AS"))?;
     // WITH name AS (SELECT …)
-    let is_named = |at: &usize| is(*at + 1, "AS") && sign(*at + 2, '(');
-    let named: Vec<String> = (start + 1..found.len()).filter(is_named).map(|at| name(create, &found[at])).collect();
+    let is_named = |index: &usize| is(*index + 1, "AS") && sign(*index + 2, '(');
+    let named: Vec<String> =
+        (start + 1..found.len()).filter(is_named).map(|index| name(create, &found[index])).collect();
     let mut tables = Vec::new();
-    for at in start + 1..found.len() {
-        let is_join = is(at, "JOIN") && !is(at - 1, "ARRAY");
-        if !is(at, "FROM") && !is_join {
+    for index in start + 1..found.len() {
+        let is_join = is(index, "JOIN") && !is(index - 1, "ARRAY");
+        if !is(index, "FROM") && !is_join {
             continue;
         }
-        let mut next = at + 1;
+        let mut next = index + 1;
         loop {
             if sign(next, '(') {
                 let depth = found[next].depth;
-                let close = (next + 1..found.len()).find(|at| sign(*at, ')') && found[*at].depth == depth)?;
+                let close = (next + 1..found.len()).find(|index| sign(*index, ')') && found[*index].depth == depth)?;
                 next = close + 1;
             } else {
                 let (table, end) = table_at(create, &found, next, database)?;
@@ -193,20 +194,20 @@ fn ends_list(sql: &str, token: &Spanned) -> bool {
 }
 
 /// Returns the table whose name begins at a token, and the position after it; `None` for a function or anything else.
-fn table_at(sql: &str, found: &[Spanned], at: usize, database: &str) -> Option<(TableName, usize)> {
-    let (table, end) = name_at(sql, found, at, database)?;
+fn table_at(sql: &str, found: &[Spanned], index: usize, database: &str) -> Option<(TableName, usize)> {
+    let (table, end) = name_at(sql, found, index, database)?;
     let next = found.get(end).map(|t| t.token);
     (!matches!(next, Some(Token::Sign('(' | '.')))).then_some((table, end))
 }
 
 /// Returns the name of a table that begins at a token, whatever follows it.
-fn name_at(sql: &str, found: &[Spanned], at: usize, database: &str) -> Option<(TableName, usize)> {
+fn name_at(sql: &str, found: &[Spanned], index: usize, database: &str) -> Option<(TableName, usize)> {
     let is_name = |token: &Spanned| matches!(token.token, Token::Word | Token::Quoted);
-    let dot = found.get(at + 1).is_some_and(|t| t.token == Token::Sign('.'));
-    let first = found.get(at).filter(|t| is_name(t))?;
-    Some(match found.get(at + 2).filter(|t| is_name(t) && dot) {
-        Some(second) => (TableName::new(name(sql, first), name(sql, second)), at + 3),
-        None => (TableName::new(database, name(sql, first)), at + 1),
+    let dot = found.get(index + 1).is_some_and(|t| t.token == Token::Sign('.'));
+    let first = found.get(index).filter(|t| is_name(t))?;
+    Some(match found.get(index + 2).filter(|t| is_name(t) && dot) {
+        Some(second) => (TableName::new(name(sql, first), name(sql, second)), index + 3),
+        None => (TableName::new(database, name(sql, first)), index + 1),
     })
 }
 
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn engines_have_rows_of_their_own_or_those_of_others() {
+    fn an_engine_stores_rows_or_reads_those_of_other_tables() {
         for engine in
             ["MergeTree ORDER BY a", "SharedReplacingMergeTree(v) ORDER BY a", "Log", "Memory", "Join(ANY, LEFT, a)"]
         {
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_materialized_view_reads_what_it_fills() {
+    fn a_materialized_view_reads_its_target_table() {
         let view = |text: &str| {
             reads("MaterializedView", &format!("CREATE MATERIALIZED VIEW d.t {text} AS SELECT a FROM e.x"))
         };

@@ -32,7 +32,7 @@ pub fn remote(node: &Node, name: &TableName) -> String {
 ///
 /// Returns `None` if one call cannot name all of them: other accounts, a named collection, slots without a node, an
 /// address that would be read as a pattern, or too many of them.
-pub fn remote_dealt(to: &[(&Node, Range<u64>)], name: &TableName, key: &SlotKey) -> Option<String> {
+pub(crate) fn remote_dealt(to: &[(&Node, Range<u64>)], name: &TableName, key: &SlotKey) -> Option<String> {
     let (first, _) = to.first()?;
     let same_account =
         |node: &Node| node.user == first.user && node.password == first.password && node.secure == first.secure;
@@ -75,7 +75,7 @@ mod tests {
     use crate::sql::{Expression, SlotWidth};
 
     #[test]
-    fn one_call_names_the_shards_in_the_order_of_their_slots_as_often_as_they_have_some() {
+    fn one_remote_call_repeats_each_shard_for_each_of_its_slots() {
         let (a, b) = (Node::new("a"), Node::new("b"));
         let table = TableName::new("d", "t");
         let key = |total| SlotKey { key: Expression::parse("id + 1").unwrap(), width: SlotWidth(32), total };
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_stands_in_the_statement_only_without_a_named_collection() {
+    fn user_and_password_are_in_the_statement_only_without_a_named_collection() {
         let mut node =
             Node { port: 9440, user: "u".into(), password: Secret::new("p'w"), secure: true, ..Node::new("10.0.0.1") };
         let table = TableName::new("d", "it's");

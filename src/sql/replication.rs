@@ -11,7 +11,7 @@ const DEFAULT_REPLICA: &str = "{replica}";
 
 impl Engine {
     /// Returns the engine's name and arguments without replication: `ReplacingMergeTree` and `["version"]`.
-    pub fn without_replication(&self) -> (&str, &[String]) {
+    pub(crate) fn without_replication(&self) -> (&str, &[String]) {
         let name = ["Replicated", "Shared"].iter().find_map(|prefix| self.name.strip_prefix(prefix));
         (name.unwrap_or(&self.name), self.own_arguments())
     }
@@ -27,7 +27,7 @@ impl Engine {
     /// `uuid` is the new table's identity. `taken_over`: the engine is that of the source's table. An identity in its
     /// path (`{uuid}`, replaced by its server) is the source's own and is replaced by the new one: otherwise the
     /// target's replicas would join the source's table.
-    pub fn for_new_table(&self, name: &TableName, uuid: &str, taken_over: bool) -> Engine {
+    pub(crate) fn for_new_table(&self, name: &TableName, uuid: &str, taken_over: bool) -> Engine {
         if !self.is_replicated() {
             return self.clone();
         }
@@ -49,7 +49,7 @@ impl Engine {
 
     /// Returns the engine for a table in a database with this engine. A database of engine Replicated chooses the
     /// path itself and refuses another one; all others take the engine unchanged.
-    pub fn in_database(&self, engine: Option<&str>) -> Engine {
+    pub(crate) fn in_database(&self, engine: Option<&str>) -> Engine {
         if engine != Some("Replicated") || self.replica_arguments().is_none() {
             return self.clone();
         }
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Returns whether only a server can tell the ZooKeeper path of its replicas.
-    pub fn has_open_identity(&self) -> bool {
+    pub(crate) fn has_open_identity(&self) -> bool {
         self.replica_arguments().is_some_and(|(path, replica)| path.contains("{uuid}") || replica.contains("{uuid}"))
     }
 }
@@ -84,14 +84,14 @@ mod tests {
     use crate::sql::TableDefinition;
 
     const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
-    const THEIRS: &str = "0f1e2d3c-1111-2222-3333-444455556666";
+    const SOURCE_UUID: &str = "0f1e2d3c-1111-2222-3333-444455556666";
 
-    fn made(engine: &str, taken_over: bool) -> String {
+    fn new_engine(engine: &str, taken_over: bool) -> String {
         Engine::parse(engine).unwrap().for_new_table(&TableName::new("d", "it's"), UUID, taken_over).to_string()
     }
 
     #[test]
-    fn what_stands_for_the_table_is_written_out_and_macros_of_servers_stay() {
+    fn macros_of_the_table_are_replaced_and_macros_of_the_server_stay() {
         for (engine, expected) in [
             ("MergeTree ORDER BY a", "MergeTree ORDER BY a".to_owned()),
             (
@@ -119,21 +119,22 @@ mod tests {
             // The server reports the error.
             ("ReplicatedMergeTree('/t') ORDER BY a", "ReplicatedMergeTree('/t') ORDER BY a".to_owned()),
         ] {
-            assert_eq!(made(engine, false), expected);
+            assert_eq!(new_engine(engine, false), expected);
         }
     }
 
     #[test]
-    fn the_identity_of_the_sources_table_is_never_taken_over() {
-        let engine = format!("ReplicatedMergeTree('/clickhouse/tables/{THEIRS}/{{shard}}', '{{replica}}') ORDER BY a");
+    fn the_uuid_of_the_source_table_is_never_used_for_the_target() {
+        let engine =
+            format!("ReplicatedMergeTree('/clickhouse/tables/{SOURCE_UUID}/{{shard}}', '{{replica}}') ORDER BY a");
         let ours = format!("ReplicatedMergeTree('/clickhouse/tables/{UUID}/{{shard}}', '{{replica}}') ORDER BY a");
-        assert_eq!(made(&engine, true), ours);
+        assert_eq!(new_engine(&engine, true), ours);
         // The task's engine is used as written.
-        assert_eq!(made(&engine, false), engine);
+        assert_eq!(new_engine(&engine, false), engine);
     }
 
     #[test]
-    fn a_replicated_database_gives_the_path_and_no_other_one_does() {
+    fn a_replication_path_is_left_out_only_in_a_replicated_database() {
         let table = TableName::new("d", "t");
         let create = |engine: &str, database| {
             let text = "CREATE TABLE d.t (`a` UInt8, `x` UInt8) ENGINE = Log";

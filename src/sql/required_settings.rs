@@ -24,11 +24,11 @@ use std::collections::BTreeMap;
 
 /// From this release on, a server skips unknown settings in statements of other servers (19.18;
 /// docs/clickhouse-behaviour.md, §1).
-pub const SKIPS_UNKNOWN_SETTINGS: (u32, u32) = (20, 1);
+pub(crate) const SKIPS_UNKNOWN_SETTINGS: (u32, u32) = (20, 1);
 
 /// The statements that a setting matters for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Matters {
+pub(crate) enum Matters {
     /// All reads, on sources and on targets.
     Everywhere,
     /// Writes and new tables, on targets.
@@ -40,28 +40,28 @@ pub enum Matters {
 
 /// A setting with the values that we need.
 #[derive(Debug, Clone, Copy)]
-pub struct RequiredSetting {
+pub(crate) struct RequiredSetting {
     /// The setting's name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The correct values. The first one is set if the current value is none of them.
-    pub values: &'static [&'static str],
+    pub(crate) values: &'static [&'static str],
     /// Where it matters.
-    pub matters: Matters,
+    pub(crate) matters: Matters,
     /// The effect of another value, as the end of a sentence.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// Restrictions on a setting for an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SettingRule {
+pub(crate) struct SettingRule {
     /// Whether it may not be changed at all.
-    pub readonly: bool,
+    pub(crate) readonly: bool,
     /// The least value, if there is one.
-    pub min: Option<String>,
+    pub(crate) min: Option<String>,
     /// The largest value, if there is one.
-    pub max: Option<String>,
+    pub(crate) max: Option<String>,
     /// Values that it may not have.
-    pub disallowed: Vec<String>,
+    pub(crate) disallowed: Vec<String>,
 }
 
 impl SettingRule {
@@ -80,23 +80,23 @@ impl SettingRule {
 
 /// A required setting whose current value is not one that we need.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Correction {
+pub(crate) struct Correction {
     /// The setting.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The current value.
-    pub found: String,
+    pub(crate) found: String,
     /// The value that we need.
-    pub needed: &'static str,
+    pub(crate) needed: &'static str,
     /// Where it matters.
-    pub matters: Matters,
+    pub(crate) matters: Matters,
     /// The effect of the current value.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// Whether our account may set it.
-    pub allowed: bool,
+    pub(crate) allowed: bool,
 }
 
 /// Compares the current values with those that we need. Settings that the server does not know are skipped.
-pub fn corrections(values: &BTreeMap<String, String>, rules: &BTreeMap<String, SettingRule>) -> Vec<Correction> {
+pub(crate) fn corrections(values: &BTreeMap<String, String>, rules: &BTreeMap<String, SettingRule>) -> Vec<Correction> {
     let sets_nothing = values.get("readonly").is_some_and(|value| value == "1");
     let differing = |setting: &RequiredSetting| {
         let found = values.get(setting.name)?;
@@ -112,13 +112,13 @@ pub fn corrections(values: &BTreeMap<String, String>, rules: &BTreeMap<String, S
 }
 
 /// Returns the required setting of a name.
-pub fn required_setting(name: &str) -> Option<&'static RequiredSetting> {
+pub(crate) fn required_setting(name: &str) -> Option<&'static RequiredSetting> {
     REQUIRED_SETTINGS.iter().find(|setting| setting.name == name)
 }
 
 impl RequiredSetting {
     /// Returns whether a value is one that we need, however it is written.
-    pub fn is_met_by(&self, value: &str) -> bool {
+    pub(crate) fn is_met_by(&self, value: &str) -> bool {
         let plain = |text: &str| match text.trim().trim_matches('\'').to_ascii_lowercase().as_str() {
             "false" | "0.0" | "0." => "0".to_owned(),
             "true" if !self.values.contains(&"true") => "1".to_owned(),
@@ -157,7 +157,7 @@ const UNASKED: &str = "statements would be refused that read a whole table";
 
 /// All required settings.
 #[rustfmt::skip]
-pub const REQUIRED_SETTINGS: &[RequiredSetting] = &[
+pub(crate) const REQUIRED_SETTINGS: &[RequiredSetting] = &[
     // Results that are cut.
     everywhere("read_overflow_mode", THROW, CUTS),
     everywhere("read_overflow_mode_leaf", THROW, CUTS),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_corrected_and_what_is_right_is_left_alone() {
+    fn only_settings_with_wrong_values_are_corrected() {
         let values = map(&[
             ("read_overflow_mode", "break"),
             ("final", "1"),
@@ -296,12 +296,12 @@ mod tests {
             ("max_threads", "3"),
         ]);
         let found = corrections(&values, &BTreeMap::new());
-        let told: Vec<_> = found.iter().map(|one| (one.name, one.found.as_str(), one.needed, one.allowed)).collect();
-        assert_eq!(told, [("read_overflow_mode", "break", "throw", true), ("final", "1", "0", true)]);
+        let rows: Vec<_> = found.iter().map(|one| (one.name, one.found.as_str(), one.needed, one.allowed)).collect();
+        assert_eq!(rows, [("read_overflow_mode", "break", "throw", true), ("final", "1", "0", true)]);
     }
 
     #[test]
-    fn what_an_account_may_not_set_is_told() {
+    fn a_correction_says_whether_the_account_may_make_it() {
         let rule = |min: Option<&str>, max: Option<&str>, readonly| SettingRule {
             readonly,
             min: min.map(str::to_owned),
@@ -325,8 +325,8 @@ mod tests {
 
     #[test]
     fn each_setting_is_listed_once() {
-        for (at, setting) in REQUIRED_SETTINGS.iter().enumerate() {
-            assert!(REQUIRED_SETTINGS[..at].iter().all(|other| other.name != setting.name), "{}", setting.name);
+        for (index, setting) in REQUIRED_SETTINGS.iter().enumerate() {
+            assert!(REQUIRED_SETTINGS[..index].iter().all(|other| other.name != setting.name), "{}", setting.name);
         }
     }
 }

@@ -18,9 +18,9 @@ pub struct Relation {
     pub table: TableName,
     /// Names with the expressions that return them, if the target's columns differ from the source's (other types, or
     /// columns that only the target computes). `None`: the table unchanged.
-    pub columns: Option<Vec<(String, String)>>,
+    pub(crate) columns: Option<Vec<(String, String)>>,
     /// The columns of the table that the expressions and the condition may use.
-    pub raw: Vec<String>,
+    pub(crate) raw: Vec<String>,
     /// The task's `where_condition`, over the table's own columns.
     pub condition: Option<Expression>,
 }
@@ -72,7 +72,7 @@ impl Relation {
 
     /// Returns whether a text means the same over the table as over the relation: it contains no name of a replaced
     /// column.
-    pub fn gives_as_it_is(&self, text: &str) -> bool {
+    pub(crate) fn gives_as_it_is(&self, text: &str) -> bool {
         let Some(columns) = &self.columns else { return true };
         let Ok(found) = lex::tokens(text) else { return false };
         let names = |token: &lex::Spanned| matches!(token.token, lex::Token::Word | lex::Token::Quoted);
@@ -105,7 +105,7 @@ fn filtered(from: &str, conditions: &[String]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionFilter {
     /// The key; no elements if the target is not partitioned.
-    pub elements: Vec<KeyElement>,
+    pub(crate) elements: Vec<KeyElement>,
     /// The partitions.
     pub values: Vec<PartitionValue>,
 }
@@ -131,7 +131,7 @@ impl PartitionFilter {
 }
 
 /// The end of a range of keys: values of the first elements of the sorting key.
-pub type SliceBound = Vec<String>;
+pub(crate) type SliceBound = Vec<String>;
 
 /// A part of a partition that is too large for one piece.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,8 @@ pub enum Slice {
     /// Rows whose hash has this remainder, for keys that cannot be cut.
     Hash {
         /// The expressions to hash.
-        of: Vec<String>,
+        #[serde(rename = "of")]
+        expressions: Vec<String>,
         /// Number of slices.
         count: u64,
         /// Index of this slice.
@@ -175,7 +176,9 @@ impl Slice {
                 conditions.extend(to.iter().map(|bound| beyond(columns, bound, "<", "<")));
                 conditions
             }
-            Slice::Hash { of, count, number } => vec![format!("cityHash64({}) % {count} = {number}", of.join(", "))],
+            Slice::Hash { expressions, count, number } => {
+                vec![format!("cityHash64({}) % {count} = {number}", expressions.join(", "))]
+            }
             Slice::Buckets { hash, count, numbers } => {
                 let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
                 vec![format!("({hash}) % {count} IN ({})", numbers.join(", "))]
@@ -206,7 +209,7 @@ pub struct SlotWidth(pub u8);
 
 impl SlotWidth {
     /// Returns the width for an expression's type; `None` if ClickHouse does not accept it as a sharding key.
-    pub fn of(type_name: &str, constant: bool) -> Option<Self> {
+    pub(crate) fn of(type_name: &str, constant: bool) -> Option<Self> {
         let bits = match type_name {
             "Int8" | "UInt8" => 8,
             "Int16" | "UInt16" => 16,
@@ -234,28 +237,28 @@ pub struct SlotKey {
 
 impl SlotKey {
     /// Returns the key that puts all rows into one slot.
-    pub fn single() -> Self {
+    pub(crate) fn single() -> Self {
         Self { key: Expression::zero(), width: SlotWidth(8), total: 1 }
     }
 
     /// Returns the slot of a row, as an expression.
-    pub fn slot(&self) -> String {
+    pub(crate) fn slot(&self) -> String {
         format!("toUInt{}({}) % {}", self.width.0, self.key, self.total)
     }
 }
 
 /// The rows that belong to one target shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotFilter {
+pub(crate) struct SlotFilter {
     /// The expression that computes a row's slot.
-    pub key: SlotKey,
+    pub(crate) key: SlotKey,
     /// The slots of the shard.
-    pub slots: Range<u64>,
+    pub(crate) slots: Range<u64>,
 }
 
 impl SlotFilter {
     /// Returns the condition for a row of the shard, as an expression.
-    pub fn condition(&self) -> String {
+    pub(crate) fn condition(&self) -> String {
         let Self { key, slots } = self;
         let slot = key.slot();
         if slots.end == slots.start + 1 {
@@ -276,7 +279,7 @@ pub struct Selection {
     /// Only this slice.
     pub slice: Option<Slice>,
     /// Only this target shard.
-    pub slots: Option<SlotFilter>,
+    pub(crate) slots: Option<SlotFilter>,
 }
 
 impl Selection {
@@ -287,7 +290,7 @@ impl Selection {
 
     /// Returns the same rows for counting, without unneeded columns. Old servers compute all columns of a subquery,
     /// however much that costs (measured on 18.16).
-    pub fn for_counting(mut self) -> Self {
+    pub(crate) fn for_counting(mut self) -> Self {
         if self.partitions.is_none() && self.slice.is_none() && self.slots.is_none() {
             self.relation.columns = None;
         }
@@ -296,12 +299,12 @@ impl Selection {
 
     /// Returns whether almost only selected rows are read. Conditions and shards are filtered row by row; partitions
     /// and slices are skipped, as far as the server can.
-    pub fn are_all_that_is_read(&self) -> bool {
+    pub(crate) fn are_all_that_is_read(&self) -> bool {
         self.relation.condition.is_none() && self.slots.is_none()
     }
 
     /// Returns the same rows in up to `count` selections of whole partitions; a single partition stays one.
-    pub fn parted(self, count: usize) -> Vec<Self> {
+    pub(crate) fn parted(self, count: usize) -> Vec<Self> {
         let Some(filter) = self.partitions.as_ref().filter(|filter| filter.values.len() > 1 && count > 1) else {
             return vec![self];
         };
@@ -338,7 +341,7 @@ impl Selection {
 
     /// Returns whether a server that reads the table from another server lets that one filter the rows: then only the
     /// needed rows travel.
-    pub fn filters_at_the_table(&self) -> bool {
+    pub(crate) fn filters_at_the_table(&self) -> bool {
         self.conditions().iter().all(|condition| self.relation.gives_as_it_is(condition))
     }
 }
@@ -358,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_are_found_by_what_an_index_can_skip() {
+    fn a_partition_filter_is_a_condition_that_an_index_can_use() {
         let mut one = selection();
         one.partitions = Some(PartitionFilter {
             elements: vec![element("toYYYYMM(d)", "UInt32")],
@@ -376,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_meet_without_gap_or_overlap() {
+    fn a_slice_includes_its_lower_bound_and_excludes_its_upper_bound() {
         let columns = vec![element("a", "UInt32"), element("b", "Date")];
         let slice =
             Slice::Range { columns, from: Some(vec!["7".into(), "2018-01-01".into()]), to: Some(vec!["9".into()]) };
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_taken_as_clickhouse_does() {
+    fn the_slot_of_a_row_is_computed_as_clickhouse_does() {
         assert_eq!(SlotWidth::of("Int8", false), Some(SlotWidth(32)));
         assert_eq!(SlotWidth::of("Int16", true), Some(SlotWidth(16)));
         assert_eq!(SlotWidth::of("LowCardinality(UInt64)", false), Some(SlotWidth(64)));
@@ -395,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn replaced_columns_hide_behind_two_levels() {
+    fn replaced_columns_are_selected_through_nested_subqueries() {
         let mut all = selection();
         all.relation.columns = Some(vec![("x".into(), "CAST(`x` AS Date)".into())]);
         all.relation.raw = vec!["x".into(), "y".into()];

@@ -9,21 +9,21 @@ use super::select::Selection;
 use crate::model::{PartitionId, TableName};
 
 /// Selects `time zone of the session, nothing`.
-pub const SESSION_ZONE: &str = "SELECT timezone(), ''";
+pub(crate) const SESSION_ZONE: &str = "SELECT timezone(), ''";
 /// Selects `zone of the server, nothing` (23.6 and later).
-pub const SERVER_ZONE: &str = "SELECT serverTimezone(), ''";
+pub(crate) const SERVER_ZONE: &str = "SELECT serverTimezone(), ''";
 /// Selects `name, statement` of user-defined functions; the statement of an external program is empty (21.10 and
 /// later).
-pub const USER_FUNCTIONS: &str = "SELECT toString(name), if(toString(origin) = 'SQLUserDefined', toString(create_query), '') FROM system.functions \
+pub(crate) const USER_FUNCTIONS: &str = "SELECT toString(name), if(toString(origin) = 'SQLUserDefined', toString(create_query), '') FROM system.functions \
      WHERE toString(origin) != 'System'";
 /// Selects `name` of the settings that a table of the MergeTree family can have.
-pub const MERGE_TREE_SETTINGS: &str = "SELECT toString(name) FROM system.merge_tree_settings";
+pub(crate) const MERGE_TREE_SETTINGS: &str = "SELECT toString(name) FROM system.merge_tree_settings";
 /// Selects `macro, substitution`.
-pub const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
+pub(crate) const MACROS: &str = "SELECT toString(macro), toString(substitution) FROM system.macros";
 
 /// The columns of `system.settings` that a release has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SettingColumns {
+pub(crate) enum SettingColumns {
     /// Name and value (18.16).
     Values,
     /// Also the restrictions for the account: `readonly`, `min`, `max`.
@@ -34,7 +34,7 @@ pub enum SettingColumns {
 
 /// Selects `version, [name], [value], [is it changed], [readonly], [min], [max], [disallowed values, a line each]` of
 /// the settings that the server knows, for our account. It is one row, so a limit on results cannot cut it.
-pub fn settings(columns: SettingColumns) -> String {
+pub(crate) fn settings(columns: SettingColumns) -> String {
     let limit = |name: &str| format!("groupArray(ifNull(toString({name}), ''))");
     let [readonly, least, largest] = match columns {
         SettingColumns::Values => ["groupArray(toUInt8(0))", "groupArray('')", "groupArray('')"].map(str::to_owned),
@@ -67,17 +67,17 @@ pub fn tables_with_prefix(database: &str, prefix: &str) -> String {
 }
 
 /// Selects the names of the nodes under a path of the server's own ZooKeeper; error 999 if the path does not exist.
-pub fn zookeeper_children(path: &str) -> String {
+pub(crate) fn zookeeper_children(path: &str) -> String {
     format!("SELECT toString(name) FROM system.zookeeper WHERE path = {}", literal(path))
 }
 
 /// Selects the column names of a system table, which differ between versions. None if the account may not read it.
-pub fn system_columns(table: &str) -> String {
+pub(crate) fn system_columns(table: &str) -> String {
     format!("SELECT toString(name) FROM system.columns WHERE database = 'system' AND table = {}", literal(table))
 }
 
 /// Counts displaced parts of these partitions that are still on the disk (docs/clickhouse-behaviour.md, T3).
-pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
+pub(crate) fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
     format!(
         "SELECT toUInt64(count()) FROM system.parts WHERE NOT active AND database = {} AND table = {} AND partition_id IN ({})",
         literal(&name.database),
@@ -88,7 +88,7 @@ pub fn displaced_parts(name: &TableName, ids: &[PartitionId]) -> String {
 
 /// Selects `[values], [shown], [id parts], rows` for each value of a key in a selection. The id is empty if it is a
 /// hash.
-pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
+pub(crate) fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
     let values = text_array(elements.iter().map(KeyElement::value).collect());
     let shown = text_array(elements.iter().map(KeyElement::shown_of_group).collect());
     let ids = text_array(elements.iter().map(KeyElement::id).collect::<Option<Vec<_>>>().unwrap_or_default());
@@ -100,7 +100,7 @@ pub fn tally(selection: &Selection, elements: &[KeyElement]) -> String {
 
 /// Selects `[values], rows, checksum` for each value of a key in a selection. The checksum is the sum of a hash, an
 /// expression over the rows. Without a key it selects one line for all rows.
-pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> String {
+pub(crate) fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> String {
     let values = text_array(elements.iter().map(KeyElement::value).collect());
     let key: Vec<String> = elements.iter().map(KeyElement::group).collect();
     let group = if key.is_empty() { String::new() } else { format!(" GROUP BY {}", key.join(", ")) };
@@ -108,13 +108,13 @@ pub fn digest(selection: &Selection, elements: &[KeyElement], hash: &str) -> Str
 }
 
 /// Selects `partition_id, rows` of a MergeTree table, by query.
-pub fn rows_by_partition(name: &TableName, only: Option<&[PartitionId]>) -> String {
+pub(crate) fn rows_by_partition(name: &TableName, only: Option<&[PartitionId]>) -> String {
     let condition = only.map(|ids| format!(" WHERE {}", in_partitions(ids))).unwrap_or_default();
     format!("SELECT toString(_partition_id), toUInt64(count()) FROM {}{condition} GROUP BY _partition_id", table(name))
 }
 
 /// Selects `partition_id, [values], rows` of a MergeTree table, by query: the key's values in each partition.
-pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
+pub(crate) fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
     let values = text_array(elements.iter().map(KeyElement::value).collect());
     let key: Vec<String> =
         std::iter::once("_partition_id".to_owned()).chain(elements.iter().map(KeyElement::group)).collect();
@@ -127,7 +127,7 @@ pub fn values_by_partition(name: &TableName, elements: &[KeyElement]) -> String 
 
 /// Selects the same from a table that is partitioned by this key. It takes two fifths of the time on 18.16, which is
 /// slow to group by several columns.
-pub fn value_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
+pub(crate) fn value_by_partition(name: &TableName, elements: &[KeyElement]) -> String {
     let values = text_array(elements.iter().map(KeyElement::value_of_any).collect());
     format!("SELECT toString(_partition_id), {values}, toUInt64(count()) FROM {} GROUP BY _partition_id", table(name))
 }
@@ -137,22 +137,22 @@ fn text_array(texts: Vec<String>) -> String {
 }
 
 /// Selects `rows, checksum` of one partition of a MergeTree table, or of the whole table.
-pub fn checksum(name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> String {
+pub(crate) fn checksum(name: &TableName, id: Option<&PartitionId>, columns: &[Column]) -> String {
     let stored = columns.iter().filter(|c| c.default_kind.is_inserted());
     let condition = id.map(|id| format!(" WHERE {}", in_partitions(slice::from_ref(id)))).unwrap_or_default();
     format!("SELECT toUInt64(count()), sum({}) FROM {}{condition}", super::checksum::row_hash(stored), table(name))
 }
 
 /// The largest number of rows in a sample.
-pub const MOST_SAMPLED: usize = 1000;
+pub(crate) const MOST_SAMPLED: usize = 1000;
 
 /// Counts the different rows of a partition that are among the rows with the smallest hashes in the same partition of
 /// another table.
-pub fn sampled_rows(name: &TableName, sample: &TableName, id: &PartitionId, columns: &[Column]) -> String {
-    let hashes = |of: &TableName| {
+pub(crate) fn sampled_rows(name: &TableName, sample: &TableName, id: &PartitionId, columns: &[Column]) -> String {
+    let hashes = |table_name: &TableName| {
         let stored = columns.iter().filter(|c| c.default_kind.is_inserted());
         let hash = super::checksum::row_hash(stored);
-        format!("(SELECT {hash} AS row_hash FROM {} WHERE {})", table(of), in_partitions(slice::from_ref(id)))
+        format!("(SELECT {hash} AS row_hash FROM {} WHERE {})", table(table_name), in_partitions(slice::from_ref(id)))
     };
     format!(
         "SELECT toUInt64(uniqExact(row_hash)) FROM {} WHERE row_hash IN (SELECT row_hash FROM {} ORDER BY row_hash LIMIT {MOST_SAMPLED})",
@@ -162,7 +162,7 @@ pub fn sampled_rows(name: &TableName, sample: &TableName, id: &PartitionId, colu
 }
 
 /// Selects `[values]` of the first key columns of about one row in `every`, in the order of the key.
-pub fn sample_keys(selection: &Selection, columns: &[KeyElement], every: u64) -> String {
+pub(crate) fn sample_keys(selection: &Selection, columns: &[KeyElement], every: u64) -> String {
     let values: Vec<String> = columns.iter().map(KeyElement::value).collect();
     let keys: Vec<&str> = columns.iter().map(|c| c.expression.as_str()).collect();
     let mut sampled = selection.clone();
@@ -178,23 +178,23 @@ pub fn sample_keys(selection: &Selection, columns: &[KeyElement], every: u64) ->
 }
 
 /// Selects no rows; the header contains the types of the expressions over a relation, or the server returns an error.
-pub fn types(selection: &Selection, expressions: &[String]) -> String {
+pub(crate) fn types(selection: &Selection, expressions: &[String]) -> String {
     format!("{} LIMIT 0", selection.select(&expressions.join(", ")))
 }
 
 /// Selects the expressions over the first rows of a relation.
-pub fn first_rows(selection: &Selection, expressions: &[String], rows: u64) -> String {
+pub(crate) fn first_rows(selection: &Selection, expressions: &[String], rows: u64) -> String {
     format!("{} LIMIT {rows}", selection.select(&expressions.join(", ")))
 }
 
 /// Selects no rows, for expressions without columns: the server refuses an expression that needs one.
-pub fn types_without_table(expressions: &[String]) -> String {
+pub(crate) fn types_without_table(expressions: &[String]) -> String {
     format!("SELECT {} LIMIT 0", expressions.join(", "))
 }
 
 /// How a server reports a statement's work in `system.processes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventColumns {
+pub(crate) enum EventColumns {
     /// As two arrays, `ProfileEvents.Names` and `ProfileEvents.Values`.
     Arrays,
     /// As a map, `ProfileEvents`.
@@ -206,7 +206,7 @@ pub enum EventColumns {
 /// Selects `query_id, elapsed, read_rows, written_rows, moved` of running statements whose id starts with a prefix.
 /// The last one is the sum of the counters of bytes, rows, parts and files; counters of time grow while nothing
 /// moves.
-pub fn running(prefix: &str, events: EventColumns) -> String {
+pub(crate) fn running(prefix: &str, events: EventColumns) -> String {
     let arrays = match events {
         EventColumns::Arrays => Some(("ProfileEvents.Names", "ProfileEvents.Values")),
         EventColumns::Map => Some(("mapKeys(ProfileEvents)", "mapValues(ProfileEvents)")),
@@ -230,12 +230,12 @@ pub fn running(prefix: &str, events: EventColumns) -> String {
 
 /// Kills running statements whose id starts with a prefix, and those that such a statement of another server started.
 /// It does not wait for their end.
-pub fn kill(prefix: &str) -> String {
+pub(crate) fn kill(prefix: &str) -> String {
     format!("KILL QUERY WHERE {} ASYNC", begun_by(prefix))
 }
 
 /// Counts the running statements whose id starts with a prefix, or which such a statement of another server started.
-pub fn at_work(prefix: &str) -> String {
+pub(crate) fn at_work(prefix: &str) -> String {
     format!("SELECT count() FROM system.processes WHERE {}", begun_by(prefix))
 }
 
@@ -255,18 +255,18 @@ pub fn drop_table(name: &TableName) -> String {
 }
 
 /// Renames tables in one statement.
-pub fn rename(pairs: &[(TableName, TableName)]) -> String {
+pub(crate) fn rename(pairs: &[(TableName, TableName)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(|(from, to)| format!("{} TO {}", table(from), table(to))).collect();
     format!("RENAME TABLE {}", pairs.join(", "))
 }
 
 /// Adds partitions of one table to another by hard links, all in one statement.
-pub fn attach_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
+pub(crate) fn attach_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
     alter_partitions("ATTACH", into, from, ids)
 }
 
 /// Replaces partitions of one table by those of another by hard links, all in one statement.
-pub fn replace_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
+pub(crate) fn replace_partitions(into: &TableName, from: &TableName, ids: &[PartitionId]) -> String {
     alter_partitions("REPLACE", into, from, ids)
 }
 
@@ -278,23 +278,23 @@ fn alter_partitions(verb: &str, into: &TableName, from: &TableName, ids: &[Parti
 }
 
 /// Removes the rows of partitions, all in one statement.
-pub fn drop_partitions(name: &TableName, ids: &[PartitionId]) -> String {
+pub(crate) fn drop_partitions(name: &TableName, ids: &[PartitionId]) -> String {
     let commands: Vec<String> = ids.iter().map(|id| format!("DROP PARTITION ID {}", literal(&id.0))).collect();
     format!("ALTER TABLE {} {}", table(name), commands.join(", "))
 }
 
 /// Stops merges of a table until the server restarts.
-pub fn stop_merges(name: &TableName) -> String {
+pub(crate) fn stop_merges(name: &TableName) -> String {
     format!("SYSTEM STOP MERGES {}", table(name))
 }
 
 /// Waits until a replica has executed its queue.
-pub fn sync_replica(name: &TableName) -> String {
+pub(crate) fn sync_replica(name: &TableName) -> String {
     format!("SYSTEM SYNC REPLICA {}", table(name))
 }
 
 /// Copies partitions within a server by reading and writing rows.
-pub fn insert_partition(into: &TableName, from: &TableName, columns: &[String], id: &PartitionId) -> String {
+pub(crate) fn insert_partition(into: &TableName, from: &TableName, columns: &[String], id: &PartitionId) -> String {
     let names = idents(columns.iter().map(String::as_str));
     format!(
         "INSERT INTO {} ({names}) SELECT {names} FROM {} WHERE {}",
@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_partitions_lie_between_their_names() {
+    fn the_parts_of_partitions_are_found_by_a_range_of_names() {
         let ids = ["201802", "2018", "-5-f00d", "all"].map(|id| PartitionId(id.into()));
         let names = ["201802_1_1_0", "20180201_20180228_1_1_0", "2018_7_9_1_12", "-5-f00d_1_1_0", "all_1_1_0"];
         let is_between = |name: &&str, ids| matches!(part_names(ids), (first, end) if first <= *name && **name < *end);
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn one_alter_carries_many_partitions() {
+    fn one_alter_replaces_many_partitions() {
         let ids = [PartitionId("201801".into()), PartitionId("all".into())];
         assert_eq!(
             replace_partitions(&TableName::new("d", "t"), &TableName::new("d", "s"), &ids),

@@ -8,13 +8,13 @@ use super::lex::{self, Spanned, Token};
 
 /// The names that an expression can use besides the functions of ClickHouse.
 #[derive(Debug, Clone, Default)]
-pub struct Names {
+pub(crate) struct Names {
     /// The columns by their names, with an expression if the column is computed when it is read.
-    pub columns: BTreeMap<String, Option<String>>,
+    pub(crate) columns: BTreeMap<String, Option<String>>,
     /// User-defined functions with the statement that created them; `None` for an external program.
-    pub functions: BTreeMap<String, Option<String>>,
+    pub(crate) functions: BTreeMap<String, Option<String>>,
     /// Whether the clock counts as steady, as `today()` mostly is while a copy runs.
-    pub clock_stands: bool,
+    pub(crate) clock_stands: bool,
 }
 
 /// Functions that return the time.
@@ -33,16 +33,16 @@ const CLOCK: &[&str] = &[
 
 /// Why an expression does not give one value for each row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unsteady {
+pub(crate) struct Unsteady {
     /// The function, column or clause that is the reason.
-    pub word: String,
+    pub(crate) word: String,
     /// The effect.
-    pub kind: UnsteadyKind,
+    pub(crate) kind: UnsteadyKind,
 }
 
 /// The effect of an unsteady expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnsteadyKind {
+pub(crate) enum UnsteadyKind {
     /// It makes several rows from one, or none.
     Rows,
     /// It gives another value for the same row: each time, on another server, or in another block.
@@ -53,7 +53,7 @@ pub enum UnsteadyKind {
 
 impl Unsteady {
     /// Returns the reason as the end of a sentence: `… gives another value each time it is computed`.
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         let Self { word, kind } = self;
         match kind {
             UnsteadyKind::Rows if word.eq_ignore_ascii_case("OVER") => {
@@ -163,7 +163,7 @@ const OF_PARTS: &[&str] = &[
 ///
 /// Names of functions decide, wherever they occur and however they are written. A text that cannot be split into
 /// tokens is not steady.
-pub fn unsteadiness(expression: &str, names: &Names) -> Option<Unsteady> {
+pub(crate) fn unsteadiness(expression: &str, names: &Names) -> Option<Unsteady> {
     judge(expression, names, 0)
 }
 
@@ -174,18 +174,18 @@ fn judge(expression: &str, names: &Names, depth: usize) -> Option<Unsteady> {
         return changing(expression);
     }
     let mut queries: Vec<usize> = Vec::new();
-    for (at, token) in found.iter().enumerate() {
+    for (index, token) in found.iter().enumerate() {
         queries.retain(|outside| token.depth > *outside);
-        if starts_query(expression, &found, at) {
+        if starts_query(expression, &found, index) {
             queries.push(token.depth);
         }
         let in_query = !queries.is_empty();
-        if !in_query && is_clause(expression, &found, at) {
+        if !in_query && is_clause(expression, &found, index) {
             let word = token.text(expression).to_owned();
             return Some(Unsteady { word, kind: UnsteadyKind::Rows });
         }
         let Some(name) = name_of(token, expression) else { continue };
-        let is_called = found.get(at + 1).is_some_and(|next| next.token == Token::Sign('('));
+        let is_called = found.get(index + 1).is_some_and(|next| next.token == Token::Sign('('));
         let reason = if is_called {
             judge_function(&name, in_query, names, depth)
         } else {
@@ -232,16 +232,16 @@ fn judge_column(name: &str, in_query: bool, names: &Names, depth: usize) -> Opti
 }
 
 /// Returns whether a bracket opens a query. A query has its own rows, and gives one set or value to the expression.
-fn starts_query(sql: &str, found: &[Spanned], at: usize) -> bool {
-    let first = |word: &str| found.get(at + 1).is_some_and(|next| next.is_word(sql, word));
-    found[at].token == Token::Sign('(') && (first("SELECT") || first("WITH"))
+fn starts_query(sql: &str, found: &[Spanned], index: usize) -> bool {
+    let first = |word: &str| found.get(index + 1).is_some_and(|next| next.is_word(sql, word));
+    found[index].token == Token::Sign('(') && (first("SELECT") || first("WITH"))
 }
 
 /// Returns whether a token begins `ARRAY JOIN`, or `OVER` of a window function.
-fn is_clause(sql: &str, found: &[Spanned], at: usize) -> bool {
-    let next = |word: &str| found.get(at + 1).is_some_and(|next| next.is_word(sql, word));
-    let follows_call = at > 0 && found[at - 1].token == Token::Sign(')');
-    (found[at].is_word(sql, "ARRAY") && next("JOIN")) || (found[at].is_word(sql, "OVER") && follows_call)
+fn is_clause(sql: &str, found: &[Spanned], index: usize) -> bool {
+    let next = |word: &str| found.get(index + 1).is_some_and(|next| next.is_word(sql, word));
+    let follows_call = index > 0 && found[index - 1].token == Token::Sign(')');
+    (found[index].is_word(sql, "ARRAY") && next("JOIN")) || (found[index].is_word(sql, "OVER") && follows_call)
 }
 
 /// Returns the name of a token, without quotes.
@@ -284,15 +284,15 @@ mod tests {
             ("id", None),
             ("rand", None),
             ("_part_index", None),
-            ("dice", Some("rand() % 6")),
+            ("random_column", Some("rand() % 6")),
             ("half", Some("id / 2")),
             ("item", Some("arrayJoin(arr)")),
-            ("ring", Some("ring + 1")),
+            ("recursive", Some("recursive + 1")),
         ];
         let functions = [
-            ("plus_dice", Some("CREATE FUNCTION plus_dice AS x -> (rand() + x)")),
+            ("plus_random", Some("CREATE FUNCTION plus_random AS x -> (rand() + x)")),
             ("randomly_named", Some("CREATE FUNCTION randomly_named AS x -> (x + 1)")),
-            ("twice", Some("CREATE FUNCTION twice AS x -> plus_dice(x) * 2")),
+            ("twice", Some("CREATE FUNCTION twice AS x -> plus_random(x) * 2")),
             ("program", None),
         ];
         Names {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn expressions_that_are_one_value_for_each_row() {
+    fn expressions_with_one_steady_value_for_each_row_are_accepted() {
         for text in [
             "intHash64(id)",
             "rand",
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_another_value_is_found() {
+    fn expressions_whose_value_or_number_of_rows_may_change_are_found() {
         use UnsteadyKind::{Parts, Rows, Value};
         for (text, word, kind) in [
             ("rand()", "rand", Value),
@@ -346,16 +346,16 @@ mod tests {
             ("id IN (SELECT rand())", "rand", Value),
             ("indexHint(id = 1)", "indexHint", Parts),
             ("_part_offset % 2", "_part_offset", Parts),
-            ("dice", "dice (rand)", Value),
-            ("t.dice", "dice (rand)", Value),
+            ("random_column", "random_column (rand)", Value),
+            ("t.random_column", "random_column (rand)", Value),
             ("item = 1", "item (arrayJoin)", Rows),
-            ("plus_dice(id)", "plus_dice (rand)", Value),
-            ("twice(id)", "twice (plus_dice (rand))", Value),
+            ("plus_random(id)", "plus_random (rand)", Value),
+            ("twice(id)", "twice (plus_random (rand))", Value),
             ("program(id)", "program", Value),
         ] {
             let found = unsteadiness(text, &names());
             assert_eq!(found, Some(Unsteady { word: word.into(), kind }), "{text}");
         }
-        assert!(unsteadiness("ring", &names()).is_some());
+        assert!(unsteadiness("recursive", &names()).is_some());
     }
 }

@@ -5,13 +5,13 @@ use super::engine::Clause;
 
 /// The syntax that a version supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Syntax {
+pub(crate) struct Syntax {
     release: (u32, u32),
 }
 
 impl Syntax {
     /// Returns the syntax of a version, such as `(18, 16)`.
-    pub fn of(release: (u32, u32)) -> Self {
+    pub(crate) fn of(release: (u32, u32)) -> Self {
         Self { release }
     }
 
@@ -27,7 +27,7 @@ impl TableDefinition {
     ///
     /// Comments of columns: 18.16 cannot create a Replicated table that has some, and its `ALTER … COMMENT COLUMN` on
     /// one removes the column (measured; docs/clickhouse-behaviour.md, T10).
-    pub fn within(&self, syntax: Syntax) -> (Self, Vec<String>) {
+    pub(crate) fn within(&self, syntax: Syntax) -> (Self, Vec<String>) {
         let mut fitting = self.clone();
         let mut left_out = Vec::new();
         let mut without = |clause: &str, known: bool, what: &str| {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_version_is_told_what_it_understands_and_no_more() {
+    fn an_old_version_gets_a_statement_without_newer_syntax() {
         let (old, left_out) = table("ReplicatedMergeTree('/p', 'r') ORDER BY d TTL d").within(Syntax::of((18, 16)));
         assert_eq!(
             old.create(&old.name, &old.engine),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_of_today_is_told_everything() {
+    fn a_current_version_gets_the_whole_statement() {
         let whole = table("ReplicatedMergeTree('/p', 'r') ORDER BY d TTL d");
         assert_eq!(whole.within(Syntax::of((26, 9))), (whole.clone(), Vec::new()));
         let (middle, left_out) = whole.within(Syntax::of((20, 8)));

@@ -12,19 +12,19 @@ use super::steadiness::name_of;
 
 /// A column, as far as time zones matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimedColumn {
+pub(crate) struct TimedColumn {
     /// The column's type.
-    pub type_name: String,
+    pub(crate) type_name: String,
     /// The expression that computes it when it is read, if there is one.
-    pub computed: Option<String>,
+    pub(crate) computed: Option<String>,
 }
 
 /// Columns by their names.
-pub type TimedColumns = BTreeMap<String, TimedColumn>;
+pub(crate) type TimedColumns = BTreeMap<String, TimedColumn>;
 
 /// Returns the name under which equal zones are compared. Zones whose clocks agree now and differ at other times are
 /// not equal.
-pub fn canonical_zone(name: &str) -> String {
+pub(crate) fn canonical_zone(name: &str) -> String {
     let bare = name.strip_prefix("Etc/").unwrap_or(name);
     match bare {
         "UTC" | "UCT" | "Universal" | "Zulu" | "GMT" | "GMT0" | "GMT+0" | "GMT-0" | "Greenwich" => "UTC".to_owned(),
@@ -69,7 +69,7 @@ fn without_wrappers(type_name: &str) -> &str {
 
 /// Returns whether the conversion of a value from one type to another depends on the zone of the server that converts
 /// it.
-pub fn conversion_depends_on_zone(from: &str, to: &str) -> bool {
+pub(crate) fn conversion_depends_on_zone(from: &str, to: &str) -> bool {
     use Timed::{Day, Never, Open, Zoned};
     let is_number = |name: &str| {
         let bare = without_wrappers(name);
@@ -95,12 +95,12 @@ const DEEPEST: usize = 16;
 
 /// Returns the column or function that makes an expression depend on the zone of the server; `None` if it does not
 /// depend.
-pub fn zone_dependence(expression: &str, columns: &TimedColumns) -> Option<String> {
+pub(crate) fn zone_dependence(expression: &str, columns: &TimedColumns) -> Option<String> {
     depends(expression, columns, 0)
 }
 
 /// Returns the columns without a zone of their own that an expression names and whose type can have a zone.
-pub fn columns_without_zone(expression: &str, columns: &TimedColumns) -> Vec<String> {
+pub(crate) fn columns_without_zone(expression: &str, columns: &TimedColumns) -> Vec<String> {
     let found = lex::tokens(expression).unwrap_or_default();
     let names = found.iter().filter_map(|token| name_of(token, expression));
     let is_open = |name: &String| {
@@ -128,64 +128,64 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn range(&self, range: Range<usize>) -> Option<String> {
-        let mut at = range.start;
+        let mut index = range.start;
         // On old servers a text next to a column is read in the server's zone, whatever the column's.
         let has_text = self.has_text(range.clone());
-        while at < range.end {
-            if let Some(end) = self.call_end(at).filter(|end| *end < range.end) {
-                if let Some(reason) = self.call(at, end) {
+        while index < range.end {
+            if let Some(end) = self.call_end(index).filter(|end| *end < range.end) {
+                if let Some(reason) = self.call(index, end) {
                     return Some(reason);
                 }
-                at = end + 1;
+                index = end + 1;
                 continue;
             }
-            if let Some(reason) = self.operand(at, has_text) {
+            if let Some(reason) = self.operand(index, has_text) {
                 return Some(reason);
             }
-            at += 1;
+            index += 1;
         }
         None
     }
 
     /// Returns whether a text occurs outside the calls of a range.
     fn has_text(&self, range: Range<usize>) -> bool {
-        let mut at = range.start;
-        while at < range.end {
-            if self.found[at].token == Token::Text {
+        let mut index = range.start;
+        while index < range.end {
+            if self.found[index].token == Token::Text {
                 return true;
             }
-            at = self.call_end(at).unwrap_or(at) + 1;
+            index = self.call_end(index).unwrap_or(index) + 1;
         }
         false
     }
 
     /// Returns the end of the arguments of the call that starts at a token.
-    fn call_end(&self, at: usize) -> Option<usize> {
-        name_of(&self.found[at], self.sql)?;
-        let open = self.found.get(at + 1).filter(|next| next.token == Token::Sign('('))?;
+    fn call_end(&self, index: usize) -> Option<usize> {
+        name_of(&self.found[index], self.sql)?;
+        let open = self.found.get(index + 1).filter(|next| next.token == Token::Sign('('))?;
         let closes = |token: &Spanned| token.token == Token::Sign(')') && token.depth == open.depth;
-        self.found[at + 2..].iter().position(closes).map(|end| at + 2 + end)
+        self.found[index + 2..].iter().position(closes).map(|end| index + 2 + end)
     }
 
     /// Checks a token that is no call: a column next to operators, the type after `::`, the unit of an interval.
-    fn operand(&self, at: usize, has_text: bool) -> Option<String> {
-        let token = &self.found[at];
+    fn operand(&self, index: usize, has_text: bool) -> Option<String> {
+        let token = &self.found[index];
         let name = name_of(token, self.sql)?;
-        let is_sign = |at: usize| self.found[at].token == Token::Sign(':');
+        let is_sign = |index: usize| self.found[index].token == Token::Sign(':');
         let lower = name.to_ascii_lowercase();
-        if at > 1 && is_sign(at - 1) && is_sign(at - 2) && lower.starts_with("date") {
+        if index > 1 && is_sign(index - 1) && is_sign(index - 2) && lower.starts_with("date") {
             return Some(name);
         }
-        if at > 1
-            && self.found[at - 2].is_word(self.sql, "INTERVAL")
+        if index > 1
+            && self.found[index - 2].is_word(self.sql, "INTERVAL")
             && UNITS.iter().any(|unit| lower.starts_with(unit))
         {
             return Some(format!("INTERVAL {name}"));
         }
-        if lower == "timestamp" && self.found.get(at + 1).is_some_and(|next| next.token == Token::Text) {
+        if lower == "timestamp" && self.found.get(index + 1).is_some_and(|next| next.token == Token::Text) {
             return Some(name);
         }
-        let column = self.column(at)?;
+        let column = self.column(index)?;
         if let Some(computed) = &column.computed {
             let inner = depends(computed, self.columns, self.depth + 1);
             return inner.map(|inner| format!("{name} ({inner})"));
@@ -197,17 +197,17 @@ impl Reader<'_> {
         }
     }
 
-    fn column(&self, at: usize) -> Option<&TimedColumn> {
-        let name = name_of(self.found.get(at)?, self.sql)?;
+    fn column(&self, index: usize) -> Option<&TimedColumn> {
+        let name = name_of(self.found.get(index)?, self.sql)?;
         self.columns.get(&name)
     }
 
     /// Returns the arguments between the brackets of a call.
-    fn arguments(&self, at: usize, end: usize) -> Vec<Range<usize>> {
-        let inside = self.found[at + 1].depth + 1;
+    fn arguments(&self, index: usize, end: usize) -> Vec<Range<usize>> {
+        let inside = self.found[index + 1].depth + 1;
         let mut arguments = Vec::new();
-        let mut start = at + 2;
-        for comma in at + 2..end {
+        let mut start = index + 2;
+        for comma in index + 2..end {
             if self.found[comma].token == Token::Sign(',') && self.found[comma].depth == inside {
                 arguments.push(start..comma);
                 start = comma + 1;
@@ -219,10 +219,10 @@ impl Reader<'_> {
         arguments
     }
 
-    fn call(&self, at: usize, end: usize) -> Option<String> {
-        let name = name_of(&self.found[at], self.sql)?;
+    fn call(&self, index: usize, end: usize) -> Option<String> {
+        let name = name_of(&self.found[index], self.sql)?;
         let lower = name.to_ascii_lowercase();
-        let arguments = self.arguments(at, end);
+        let arguments = self.arguments(index, end);
         let dependent = || Some(name.clone());
         let others = |except: &dyn Fn(&Range<usize>) -> bool| {
             arguments.iter().filter(|argument| !except(argument)).find_map(|argument| self.range((*argument).clone()))
@@ -248,7 +248,7 @@ impl Reader<'_> {
             };
         }
         if lower.contains("cast") {
-            return if self.names_date(at, end) { dependent() } else { others(&|_| false) };
+            return if self.names_date(index, end) { dependent() } else { others(&|_| false) };
         }
         if MAKING.iter().any(|start| lower.starts_with(start)) {
             return dependent();
@@ -299,8 +299,8 @@ impl Reader<'_> {
             && zone.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '+' | '-'))
     }
 
-    fn names_date(&self, at: usize, end: usize) -> bool {
-        self.found[at + 2..end].iter().any(|token| {
+    fn names_date(&self, index: usize, end: usize) -> bool {
+        self.found[index + 2..end].iter().any(|token| {
             let text = token.text(self.sql).trim_start_matches('\'').to_ascii_lowercase();
             let text = text.trim_start_matches("nullable(");
             text.starts_with("date") && self.columns.get(text).is_none()

@@ -2,8 +2,8 @@ use super::*;
 
 fn columns() -> TimedColumns {
     let column = |(name, type_name, computed): (&str, &str, Option<&str>)| {
-        let of = TimedColumn { type_name: type_name.into(), computed: computed.map(str::to_owned) };
-        (name.to_owned(), of)
+        let column = TimedColumn { type_name: type_name.into(), computed: computed.map(str::to_owned) };
+        (name.to_owned(), column)
     };
     [
         ("id", "UInt64", None),
@@ -21,7 +21,7 @@ fn columns() -> TimedColumns {
 }
 
 #[test]
-fn what_is_the_same_in_every_zone() {
+fn expressions_with_the_same_value_in_every_time_zone_are_accepted() {
     for text in [
         "id % 10",
         "toYYYYMM(d)",
@@ -48,7 +48,7 @@ fn what_is_the_same_in_every_zone() {
 }
 
 #[test]
-fn what_is_not() {
+fn expressions_that_depend_on_the_time_zone_are_found() {
     for (text, reason) in [
         ("ts", "ts"),
         ("toYYYYMMDD(ts)", "ts"),
@@ -80,7 +80,7 @@ fn what_is_not() {
 }
 
 #[test]
-fn zones_that_are_the_same_have_one_name() {
+fn other_names_of_utc_are_read_as_utc() {
     for name in ["UTC", "Etc/UTC", "UCT", "Zulu", "Etc/GMT", "GMT"] {
         assert_eq!(canonical_zone(name), "UTC");
     }
@@ -90,7 +90,7 @@ fn zones_that_are_the_same_have_one_name() {
 }
 
 #[test]
-fn conversions_of_instants_keep_the_instant_and_others_do_not() {
+fn conversions_that_depend_on_the_time_zone_are_found() {
     for (from, to, depends) in [
         ("UInt32", "UInt64", false),
         ("DateTime", "DateTime('UTC')", false),
@@ -111,6 +111,6 @@ fn conversions_of_instants_keep_the_instant_and_others_do_not() {
 }
 
 #[test]
-fn columns_are_named_that_can_be_given_a_zone() {
+fn time_columns_without_a_time_zone_are_listed() {
     assert_eq!(columns_without_zone("(toDate(ts), id, ms, all, utc)", &columns()), ["ts", "ms"]);
 }

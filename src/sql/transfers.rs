@@ -12,19 +12,25 @@ use crate::model::{Node, TableName};
 ///
 /// There is no list of columns after the function, because 18.16 takes it for a second list of arguments (code 42).
 /// So `values` are for all columns of the table, in its order.
-pub fn push(to: &Node, into: &TableName, values: &[String], selection: &Selection) -> String {
+pub(crate) fn push(to: &Node, into: &TableName, values: &[String], selection: &Selection) -> String {
     format!("INSERT INTO FUNCTION {} {}", remote(to, into), selection.select(&values.join(", ")))
 }
 
 /// Returns the push of a piece to a node of each target shard at once: `into` comes from
 /// [`remote_dealt`](super::remote_dealt). Each row is read once.
-pub fn push_dealt(into: &str, values: &[String], selection: &Selection) -> String {
+pub(crate) fn push_dealt(into: &str, values: &[String], selection: &Selection) -> String {
     format!("INSERT INTO FUNCTION {into} {}", selection.select(&values.join(", ")))
 }
 
 /// Returns the pull of a piece by its target node. The source evaluates the conditions and the values (measured on
 /// 18.16), as far as [`Selection::filters_at_the_table`].
-pub fn pull(from: &Node, into: &TableName, columns: &[String], values: &[String], selection: &Selection) -> String {
+pub(crate) fn pull(
+    from: &Node,
+    into: &TableName,
+    columns: &[String],
+    values: &[String],
+    selection: &Selection,
+) -> String {
     format!(
         "INSERT INTO {} ({}) {}",
         table(into),
@@ -38,7 +44,12 @@ pub fn pull(from: &Node, into: &TableName, columns: &[String], values: &[String]
 /// column of that name.
 ///
 /// If the relay deals the rows, the first column is the slot of each row, as UInt32.
-pub fn relay_from(columns: &[String], values: &[String], selection: &Selection, slot: Option<&SlotKey>) -> String {
+pub(crate) fn relay_from(
+    columns: &[String],
+    values: &[String],
+    selection: &Selection,
+    slot: Option<&SlotKey>,
+) -> String {
     let named = |(number, value): (usize, &String)| format!("{value} AS `relayed {number}`");
     let renamed = |(number, name): (usize, &String)| format!("`relayed {number}` AS {}", ident(name));
     let slot = || slot.map(|key| format!("toUInt32({}) AS `relayed slot`", key.slot()));
@@ -50,12 +61,12 @@ pub fn relay_from(columns: &[String], values: &[String], selection: &Selection, 
 
 /// Returns the INSERT of a relay. It is in the address of the request, whose length old servers limit (16 KiB), so it
 /// lists no columns: the columns of the rows are those of the table.
-pub fn relay_into(into: &TableName) -> String {
+pub(crate) fn relay_into(into: &TableName) -> String {
     format!("INSERT INTO {} FORMAT Native", table(into))
 }
 
 /// Selects one row from another server, with the account of a push or a pull.
-pub fn reach(to: &Node) -> String {
+pub(crate) fn reach(to: &Node) -> String {
     format!("SELECT dummy FROM {}", remote(to, &TableName::new("system", "one")))
 }
 
@@ -78,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_names_one_node_and_the_columns_to_select() {
+    fn a_push_inserts_into_the_remote_table_of_one_node() {
         assert_eq!(
             push(&node(), &TableName::new("d", "s"), &values(), &all()),
             r"INSERT INTO FUNCTION remote('10.0.0.1:9000', 'd', 's', 'u', 'p\'w') SELECT `a`, toMonday(d) FROM `d`.`t`"
@@ -86,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pull_reads_the_source_through_its_node() {
+    fn a_pull_selects_from_the_remote_table_of_the_source() {
         let node = Node { secure: true, ..node() };
         let columns = ["a".to_owned(), "m".to_owned()];
         assert_eq!(
@@ -96,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_names_its_values_where_no_condition_sees_the_names() {
+    fn conditions_do_not_see_the_names_of_relayed_values() {
         let columns = ["d".to_owned(), "a".to_owned()];
         let mut rows = all();
         rows.relation.condition = Some(Expression::parse("a > 1").unwrap());
@@ -115,7 +126,7 @@ mod tests {
 
     /// Conditions on unchanged columns of the relation are next to the table, others around the subquery.
     #[test]
-    fn a_condition_stands_as_near_to_the_table_as_its_meaning_allows() {
+    fn a_condition_on_unchanged_columns_is_applied_to_the_table() {
         let column = |name: &str, expression: &str| (name.to_owned(), expression.to_owned());
         let mut rows = all();
         rows.relation.columns = Some(vec![column("d", "`d`"), column("a", "CAST(`a` AS String)")]);

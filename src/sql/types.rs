@@ -5,9 +5,9 @@ use super::lex::{self, Token};
 /// A type with its inner types.
 pub(crate) struct Parts<'a> {
     /// The text before the parenthesis.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The inner types, without names of elements; empty for a simple type.
-    pub inner: Vec<String>,
+    pub(crate) inner: Vec<String>,
 }
 
 /// The deepest nesting of types: parsers recurse as deep as types are nested.
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_that_is_nested_too_deeply_has_no_parts() {
+    fn a_type_that_is_nested_too_deeply_is_not_split() {
         let nested = |depth: usize| format!("{}String{}", "Array(".repeat(depth), ")".repeat(depth));
         assert_eq!(parts_of(&nested(MAX_DEPTH)).inner, [nested(MAX_DEPTH - 1)]);
         assert!(is_too_deep(&nested(MAX_DEPTH + 1)) && is_too_deep(&nested(100_000)));

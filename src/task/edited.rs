@@ -6,7 +6,7 @@ use crate::task::{Faults, SecretSource, Task, differences};
 
 /// Why workers do not use a description.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub(crate) enum Unusable {
     /// It cannot be parsed.
     #[error("the changed description of the task is not used: {0}")]
     Faults(Faults),
@@ -19,7 +19,7 @@ pub enum Unusable {
 }
 
 /// Returns the task of a description that fits the plan. `inputs` are the inputs of the plan.
-pub fn usable_task(
+pub(crate) fn usable_task(
     text: &str,
     secrets: &dyn SecretSource,
     inputs: &BTreeMap<String, String>,
@@ -30,6 +30,6 @@ pub fn usable_task(
 }
 
 /// Returns the task; `None`, and a warning, if workers do not use the description.
-pub fn changed_task(text: &str, secrets: &dyn SecretSource, inputs: &BTreeMap<String, String>) -> Option<Task> {
+pub(crate) fn changed_task(text: &str, secrets: &dyn SecretSource, inputs: &BTreeMap<String, String>) -> Option<Task> {
     usable_task(text, secrets, inputs).inspect_err(|why| tracing::warn!("{why}")).ok()
 }

@@ -121,7 +121,7 @@ impl Element {
 
 impl ElementPath {
     /// Returns the attributes that are known there, besides `from_env` of every text.
-    pub fn attributes(self) -> &'static [&'static str] {
+    pub(crate) fn attributes(self) -> &'static [&'static str] {
         match self {
             Shard | Replica | Node | ZooKeeperNode => &["index"],
             _ => &[],

@@ -10,7 +10,7 @@ use crate::model::Way;
 /// the environment are not shown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub(crate) enum Problem {
     /// The text is not well-formed XML, or not a possible configuration.
     #[error("not XML: {why} (line {line}, column {column})")]
     NotXml {
@@ -247,7 +247,7 @@ pub enum Problem {
 /// A warning about an accepted element. The text follows the path of the element.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Notice {
+pub(crate) enum Notice {
     /// The original ignored such elements, so a mistyped element silently changed many a task.
     #[error("unknown element, ignored{}", suggested(.0))]
     Unknown(Option<String>),
@@ -307,27 +307,27 @@ pub struct Fault {
     /// Line of the element's start tag, from 1; 0 when there is none.
     pub line: u32,
     /// The file, if it is a merged or included one.
-    pub file: Option<String>,
+    pub(crate) file: Option<String>,
     /// The problem.
-    pub problem: Problem,
+    pub(crate) problem: Problem,
 }
 
 /// A [`Notice`] with its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// As in [`Fault::path`].
-    pub path: String,
+    pub(crate) path: String,
     /// As in [`Fault::line`].
-    pub line: u32,
+    pub(crate) line: u32,
     /// As in [`Fault::file`].
-    pub file: Option<String>,
+    pub(crate) file: Option<String>,
     /// The notice.
-    pub notice: Notice,
+    pub(crate) notice: Notice,
 }
 
 impl Warning {
     /// Returns the warning after the name of its file; `named` is the main file.
-    pub fn in_file(&self, named: &str) -> String {
+    pub(crate) fn in_file(&self, named: &str) -> String {
         format!("{}: {self}", place(named, self.file.as_deref(), self.line))
     }
 }
@@ -370,6 +370,11 @@ impl Faults {
     pub fn in_file(mut self, file: impl Into<String>) -> Self {
         self.file = file.into();
         self
+    }
+
+    /// Returns the name of the main file.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
     }
 
     /// Returns the faults, in the order of their lines.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ConfigText, GivenSecrets, KeeperConfig, Rules, Task, kept_elements, merged_outline, outline_of, replacing,
+    ConfigText, GivenSecrets, KeeperConfig, Rules, TableJob, TablePartitions, Task, kept_elements, merged_outline,
+    outline_of, replacing,
 };
 
 /// The separator between two files of a configuration.
@@ -24,8 +25,10 @@ pub(crate) fn task_file(input: &[u8]) {
             parsed.warnings.iter().for_each(|warning| assert!(!warning.in_file("f").is_empty()));
             let task = &parsed.task;
             assert_eq!(super::differences(&task.plan_inputs(), &task.plan_inputs()), Vec::<String>::new());
-            let wanted = |partitions: Vec<String>| -> Vec<(String, Vec<String>)> {
-                task.tables.iter().map(|job| (job.name.clone(), partitions.clone())).collect()
+            let wanted = |partitions: Vec<String>| -> Vec<TablePartitions> {
+                let of_job =
+                    |job: &TableJob| TablePartitions { table: job.name.clone(), partitions: partitions.clone() };
+                task.tables.iter().map(of_job).collect()
             };
             for partitions in [vec![], vec!["201801".to_owned()]] {
                 let repaired = replacing(text, &wanted(partitions));
@@ -41,8 +44,8 @@ pub(crate) fn task_file(input: &[u8]) {
 /// Checks a configuration of one file or several.
 pub(crate) fn configuration(input: &[u8]) {
     let text = &String::from_utf8_lossy(input);
-    let named = |(at, text): (usize, &str)| {
-        let path = if at == 0 { "config".to_owned() } else { format!("config.d/{at}") };
+    let named = |(index, text): (usize, &str)| {
+        let path = if index == 0 { "config".to_owned() } else { format!("config.d/{index}") };
         ConfigText { path, text: text.to_owned() }
     };
     let texts: Vec<ConfigText> = text.split(BETWEEN).enumerate().map(named).collect();

@@ -37,15 +37,15 @@ pub struct LoggerConfig {
     /// The least severe messages to write.
     pub level: Option<LogLevel>,
     /// The log file, if no `--base-dir` is given.
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
     /// The file of errors, if no `--base-dir` is given.
-    pub errorlog: Option<String>,
+    pub(crate) errorlog: Option<String>,
     /// Bytes after which a log file is rotated.
     pub size: Option<u64>,
     /// How many rotated files are kept.
     pub count: Option<u32>,
     /// Whether to write to the terminal too.
-    pub console: Option<bool>,
+    pub(crate) console: Option<bool>,
 }
 
 /// Levels of a log. The original's `fatal`, `critical`, `notice` and `test` become the nearest of these.
@@ -97,7 +97,7 @@ impl KeeperConfig {
     ///
     /// Returns every fault at once, each with its file. Files that old and modern servers merge into different
     /// ZooKeepers are refused.
-    pub fn of(texts: &[ConfigText], secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Faults> {
+    pub(crate) fn of(texts: &[ConfigText], secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Faults> {
         let documents = Documents::read(texts)?;
         let named = texts.first().map_or("keeper.xml", |text| &text.path);
         let (keeper, warnings) =
@@ -134,7 +134,7 @@ fn read(
     secrets: &dyn SecretSource,
 ) -> Result<(KeeperConfig, Vec<Warning>), Vec<Fault>> {
     let merged = documents.merged(rules, secrets, false);
-    let (keeper, found, warnings) = walked(&merged.root, &merged.files, (secrets, Trust::Full), |root| {
+    let (keeper, found, warnings) = walked(&merged.root, &merged.files, secrets, Trust::Full, |root| {
         root_vocabulary(root);
         let logger = root.child("logger").map(|scope| logger(&scope)).unwrap_or_default();
         let Some(zookeeper) = root.child("zookeeper") else {

@@ -8,6 +8,7 @@
 //! - `xml`: text → tree of elements; references, CDATA and comments are resolved there.
 //! - `walk`, `values`: a walker over the tree that knows the path, collects faults, and reads numbers and booleans.
 //! - `clusters`, `tables`, `partitions`, `settings`: one part of the file each.
+//! - `file`: a text with its name, and the task that was parsed from it ([`TaskFile`]).
 //! - `inputs`: what a plan depends on ([`Task::plan_inputs`], [`differences`]).
 //! - `sketch`: the other way: a task file, written with comments ([`Sketch`]).
 //! - `keeper`, `tls`: the other file, [`KeeperConfig`].
@@ -22,6 +23,7 @@ mod configuration;
 pub(crate) mod edited;
 mod elements;
 mod fault;
+mod file;
 #[cfg(any(test, feature = "doubles"))]
 pub(crate) mod fuzzed;
 mod inputs;
@@ -40,18 +42,25 @@ mod xml;
 #[cfg(test)]
 mod xml_tests;
 
-pub use configuration::{ConfigText, MOST_FILES, Rules, in_order, is_piece, merge_folders, merged_outline, outline_of};
+pub(crate) use configuration::MOST_FILES;
+pub use configuration::{ConfigText, Rules, in_order, is_piece, merge_folders, merged_outline, outline_of};
 pub use elements::{ELEMENTS, Element, ElementPath, ElementText, Meaning, Origin, Unwritten};
-pub use fault::{Fault, Faults, Notice, Problem, Warning};
+pub(crate) use fault::{Fault, Notice, Problem};
+pub use fault::{Faults, Warning};
+pub(crate) use file::TaskFile;
+pub use file::TaskText;
 pub use inputs::differences;
-pub use keeper::{KeeperConfig, LogLevel, LoggerConfig};
-pub use repair::replacing;
-pub use secrets::{GivenSecrets, MOST_BYTES, Reference, SecretSource, SystemSecrets, Trust, read_bounded};
-pub use settings::Settings;
-pub use sketch::{ClusterSketch, Sketch, TableSketch, kept_elements};
-pub use tables::{HiddenRows, IfTargetNotEmpty, TableJob, Verify};
-pub use tls::system_authorities;
-pub use trust::{Allowed, OperatorSecrets};
+pub use keeper::{KeeperConfig, LogLevel};
+pub(crate) use repair::{TablePartitions, replacing};
+pub use secrets::{GivenSecrets, SecretSource, SystemSecrets};
+pub(crate) use secrets::{MOST_BYTES, read_bounded};
+pub(crate) use settings::Settings;
+pub(crate) use sketch::kept_elements;
+pub use sketch::{ClusterSketch, ClusterTable, Sketch, SketchElement, TableSketch};
+pub(crate) use tables::{HiddenRows, TableJob};
+pub use tables::{IfTargetNotEmpty, Verify};
+pub(crate) use tls::system_authorities;
+pub(crate) use trust::{Allowed, OperatorSecrets};
 
 use std::num::{NonZeroU32, NonZeroU64};
 

@@ -100,7 +100,7 @@ mod tests {
     use super::split;
 
     #[test]
-    fn quotes_and_brackets_hold_together() {
+    fn a_list_of_partitions_is_not_split_inside_quotes_and_brackets() {
         for (text, expected) in [
             ("3 4 5", vec!["3", "4", "5"]),
             ("202001,202002 ,\n 202003", vec!["202001", "202002", "202003"]),
@@ -119,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_list_makes_it_panic(text in "['\\\\()\\[\\], a1\u{20ac}]{0,20}") {
+        fn no_list_of_partitions_makes_the_parser_panic(text in "['\\\\()\\[\\], a1\u{20ac}]{0,20}") {
             let _ = split(&text);
         }
     }

@@ -8,9 +8,18 @@ use super::xml::written_children;
 /// Elements that decide which partitions are copied, and about rows that the target already holds.
 const DECIDED: [&str; 3] = ["enabled_partitions", "if_target_not_empty", "allow_to_drop_target_partitions"];
 
-/// Returns a task that replaces partitions: for each table job, by its name, the partitions with these names; without
-/// names, all of the job's partitions. Other jobs are left out. The text must have been parsed before.
-pub fn replacing(text: &str, wanted: &[(String, Vec<String>)]) -> String {
+/// Some partitions of a table job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TablePartitions {
+    /// The job's name.
+    pub(crate) table: String,
+    /// The names of the partitions.
+    pub(crate) partitions: Vec<String>,
+}
+
+/// Returns a task that replaces partitions: those of `wanted`; without names, all of the job's partitions. Other jobs
+/// are left out. The text must have been parsed before.
+pub(crate) fn replacing(text: &str, wanted: &[TablePartitions]) -> String {
     let mut out = String::from("<clickhouse>\n");
     for (name, written) in written_children(text) {
         match name.as_str() {
@@ -19,8 +28,8 @@ pub fn replacing(text: &str, wanted: &[(String, Vec<String>)]) -> String {
                 let mut names = JobNames::default();
                 for (element, written) in written_children(written) {
                     let job = names.next(&element);
-                    if let Some((_, partitions)) = wanted.iter().find(|(name, _)| *name == job) {
-                        table(&mut out, &element, written, partitions);
+                    if let Some(wanted) = wanted.iter().find(|wanted| wanted.table == job) {
+                        table(&mut out, &element, written, &wanted.partitions);
                     }
                 }
                 out.push_str("</tables>\n");
@@ -61,19 +70,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_chosen_is_replaced_and_all_else_stays_as_it_is_written() {
+    fn a_repair_task_replaces_the_chosen_partitions_and_keeps_other_elements() {
         let text = "<?xml version=\"1.0\"?><yandex><if_target_not_empty>fail</if_target_not_empty><remote_servers><a/>\
                     </remote_servers><tables><hits><cluster_pull>a</cluster_pull><where_condition>x &lt; 1</where_condition>\
                     <enabled_partitions>'old'</enabled_partitions></hits><other><x/></other></tables></yandex>";
-        let made = replacing(text, &[("hits".into(), vec!["('a<b', 1)".into(), "2".into()])]);
+        let hits = |partitions| [TablePartitions { table: "hits".into(), partitions }];
+        let repair = replacing(text, &hits(vec!["('a<b', 1)".into(), "2".into()]));
         assert_eq!(
-            made.replace('\n', ""),
+            repair.replace('\n', ""),
             "<clickhouse><remote_servers><a/></remote_servers><tables><hits><cluster_pull>a</cluster_pull>\
              <where_condition>x &lt; 1</where_condition><enabled_partitions><partition>(&apos;a&lt;b&apos;, 1)</partition>\
              <partition>2</partition></enabled_partitions><if_target_not_empty>replace</if_target_not_empty></hits></tables>\
              </clickhouse>"
         );
-        let all = replacing(text, &[("hits".into(), Vec::new())]);
+        let all = replacing(text, &hits(Vec::new()));
         assert!(all.contains("<enabled_partitions>'old'</enabled_partitions>"), "{all}");
     }
 }

@@ -65,14 +65,14 @@ impl SecretSource for SystemSecrets {
 }
 
 /// The largest size in bytes of a file that a task or a configuration names.
-pub const MOST_BYTES: u64 = 16 << 20;
+pub(crate) const MOST_BYTES: u64 = 16 << 20;
 
 /// Reads a file of at most this many bytes of UTF-8.
 ///
 /// # Errors
 ///
 /// Returns the operating system's error, or an error if the file is larger or not UTF-8.
-pub fn read_bounded(path: &std::path::Path, limit: u64) -> io::Result<String> {
+pub(crate) fn read_bounded(path: &std::path::Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     // One byte more reveals a file that is too large.
     File::open(path)?.take(limit.saturating_add(1)).read_to_string(&mut text)?;

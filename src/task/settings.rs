@@ -11,9 +11,9 @@ use crate::model::lay_over;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `<settings>`: for statements that read and write.
-    pub common: BTreeMap<String, String>,
+    pub(crate) common: BTreeMap<String, String>,
     /// `<settings_pull>`: for statements that read from the source. They override `common`.
-    pub pull: BTreeMap<String, String>,
+    pub(crate) pull: BTreeMap<String, String>,
     /// `<settings_push>`: for statements that write to the target. They override `common`.
     pub push: BTreeMap<String, String>,
     /// `readonly` of `<settings_pull>` (or of `<settings>`): the source must not be changed. It is not sent as a

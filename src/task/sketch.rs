@@ -38,18 +38,44 @@ pub struct ClusterSketch {
 pub struct TableSketch {
     /// Name from which the element's name is made.
     pub name: String,
-    /// Cluster and table of the source.
-    pub source: (String, TableName),
-    /// Cluster and table of the target.
-    pub target: (String, TableName),
-    /// Further elements in their order: name, text, and the comment above; without a text only the comment is
-    /// written.
-    pub elements: Vec<(&'static str, Option<String>, Vec<String>)>,
+    /// The source.
+    pub source: ClusterTable,
+    /// The target.
+    pub target: ClusterTable,
+    /// Further elements in their order.
+    pub elements: Vec<SketchElement>,
+}
+
+/// A table of a cluster, to be written.
+#[derive(Debug, Clone)]
+pub struct ClusterTable {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The table.
+    pub table: TableName,
+}
+
+/// An element of a table job, to be written.
+#[derive(Debug, Clone)]
+pub struct SketchElement {
+    /// The element's name.
+    pub(crate) name: &'static str,
+    /// The element's text; without it only the comment is written.
+    pub(crate) text: Option<String>,
+    /// Comment above it.
+    pub(crate) comment: Vec<String>,
+}
+
+impl SketchElement {
+    /// Creates an element.
+    pub fn new(name: &'static str, text: Option<String>, comment: Vec<String>) -> Self {
+        Self { name, text, comment }
+    }
 }
 
 /// Returns the elements of a task file that the reverse task keeps: everything at the root except the tables and the
 /// policies for rows that a target already holds, because those were meant for another target.
-pub fn kept_elements(text: &str) -> Vec<(String, String)> {
+pub(crate) fn kept_elements(text: &str) -> Vec<(String, String)> {
     let not_kept = ["tables", "if_target_not_empty", "allow_to_drop_target_partitions", "transfer"];
     xml::written_children(text)
         .into_iter()
@@ -138,13 +164,13 @@ impl ClusterSketch {
 impl TableSketch {
     fn write(&self, out: &mut String, name: &str) {
         line(out, 2, &format!("<{name}>"));
-        for (way, (cluster, table)) in [("pull", &self.source), ("push", &self.target)] {
+        for (way, ClusterTable { cluster, table }) in [("pull", &self.source), ("push", &self.target)] {
             element(out, 3, &format!("cluster_{way}"), cluster);
             element(out, 3, &format!("database_{way}"), &table.database);
             element(out, 3, &format!("table_{way}"), &table.table);
         }
-        for (name, text, said) in &self.elements {
-            comment(out, 3, said);
+        for SketchElement { name, text, comment: remarks } in &self.elements {
+            comment(out, 3, remarks);
             if let Some(text) = text {
                 element(out, 3, name, text);
             }
@@ -221,17 +247,20 @@ mod tests {
     fn table(name: &str) -> TableSketch {
         TableSketch {
             name: name.into(),
-            source: ("source".into(), TableName::new("d<\u{9b}2J\u{7f}\r\u{202e}", name)),
-            target: ("target".into(), TableName::new("e", name)),
+            source: ClusterTable {
+                cluster: "source".into(),
+                table: TableName::new("d<\u{9b}2J\u{7f}\r\u{202e}", name),
+            },
+            target: ClusterTable { cluster: "target".into(), table: TableName::new("e", name) },
             elements: vec![
-                ("engine", Some("MergeTree ORDER BY (a < 1)".into()), vec!["why \u{1b}[2J".into()]),
-                ("sharding_key", None, vec!["none is needed".into()]),
+                SketchElement::new("engine", Some("MergeTree ORDER BY (a < 1)".into()), vec!["why \u{1b}[2J".into()]),
+                SketchElement::new("sharding_key", None, vec!["none is needed".into()]),
             ],
         }
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_task_file_can_be_read_again() {
         let sketch = Sketch {
             comment: vec!["a task".into()],
             clusters: vec![cluster("source", &["h1", "h2"]), cluster("target", &["h3"])],
@@ -255,18 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_stands_as_it_stood() {
+    fn kept_elements_are_written_unchanged() {
         let servers = "<remote_servers><!-- x --><a><shard><replica><host>h</host><password from_env=\"PW\"/></replica></shard></a>\
                        </remote_servers>";
         let text = format!(
             "<?xml version=\"1.0\"?><yandex>{servers}<max_workers>2</max_workers><if_target_not_empty>replace\
              </if_target_not_empty><settings/><tables><t/></tables></yandex>"
         );
-        let kept = kept_elements(&text);
-        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        let elements = kept_elements(&text);
+        let names: Vec<&str> = elements.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["remote_servers", "max_workers", "settings"]);
-        assert_eq!((kept[0].1.as_str(), kept[1].1.as_str()), (servers, "<max_workers>2</max_workers>"));
-        let xml = Sketch { kept, clusters: vec![cluster("b", &["h2"])], ..Sketch::default() }.to_xml();
+        assert_eq!((elements[0].1.as_str(), elements[1].1.as_str()), (servers, "<max_workers>2</max_workers>"));
+        let xml = Sketch { kept: elements, clusters: vec![cluster("b", &["h2"])], ..Sketch::default() }.to_xml();
         assert!(xml.contains("<password from_env=\"PW\"/></replica></shard></a>\n        <!-- ends"), "{xml}");
         assert_eq!(xml.matches("</remote_servers>").count(), 1, "{xml}");
     }

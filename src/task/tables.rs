@@ -28,7 +28,7 @@ impl IfTargetNotEmpty {
         [("fail", Self::Fail), ("replace", Self::Replace), ("append", Self::Append), ("skip", Self::Skip)];
 
     /// Returns the word that a task file uses.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",
             Self::Replace => "replace",
@@ -38,7 +38,7 @@ impl IfTargetNotEmpty {
     }
 
     /// Returns the policy with or without `--safe-mode`, which drops nothing that existed before.
-    pub fn in_mode(self, safe: bool) -> Self {
+    pub(crate) fn in_mode(self, safe: bool) -> Self {
         if safe && self == Self::Replace { Self::Fail } else { self }
     }
 }
@@ -68,7 +68,7 @@ impl Verify {
         [("count", Self::Count), ("checksum", Self::Checksum), ("none", Self::None)];
 
     /// Returns the word that a task file uses.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Count => "count",
             Self::Checksum => "checksum",
@@ -83,23 +83,23 @@ pub struct TableJob {
     /// The element's name.
     pub name: String,
     /// Index into [`Task::clusters`](super::Task::clusters); see [`Task::source`](super::Task::source).
-    pub source_cluster: usize,
+    pub(crate) source_cluster: usize,
     /// `database_pull`, `table_pull`.
     pub source: TableName,
     /// Index into [`Task::clusters`](super::Task::clusters); see [`Task::target`](super::Task::target).
-    pub target_cluster: usize,
+    pub(crate) target_cluster: usize,
     /// `database_push`, `table_push`.
     pub target: TableName,
     /// `<engine>` as written, trimmed; by default the source's engine.
     pub engine: Option<String>,
     /// `<sharding_key>` as written, trimmed; it exists if several target shards can get rows.
-    pub sharding_key: Option<String>,
+    pub(crate) sharding_key: Option<String>,
     /// `<where_condition>` as written, trimmed.
     pub where_condition: Option<String>,
     /// Literals as written (`202001`, `'2018-02-26'`, `('a', 1)`), at least one; `None` means all partitions.
     pub enabled_partitions: Option<Vec<String>>,
     /// Whether named partitions that the source lacks are left out; otherwise they are an error.
-    pub skip_missing_partitions: bool,
+    pub(crate) skip_missing_partitions: bool,
     /// The smallest number of pieces of a partition. The default of the original was 10 (later 3); here pieces are
     /// cut by size, and the default is 1.
     pub number_of_splits: u32,
@@ -118,30 +118,30 @@ pub struct TableJob {
     /// How the copy is checked; by default as the task says, and otherwise [`Verify::Count`].
     pub verify: Verify,
     /// `<merges_rows>`: whether merges remove rows of the target by design. `None`: the engine's name decides.
-    pub merges_rows: Option<bool>,
+    pub(crate) merges_rows: Option<bool>,
     /// `<hidden_rows>`: what to do about rows that the source's account cannot see.
-    pub hidden_rows: HiddenRows,
+    pub(crate) hidden_rows: HiddenRows,
     /// `<max_bytes_per_second>` of this table: uncompressed bytes of rows that each worker moves per second at most,
     /// in addition to the task's limit. It may change while the task runs.
     pub max_bytes_per_second: Option<NonZeroU64>,
     /// `<allow_lossy_conversion>`: columns whose values are copied although the target's type cannot hold all of
     /// them. It may change while the task runs: it only decides whether the task is refused.
-    pub allow_lossy_conversion: Vec<String>,
+    pub(crate) allow_lossy_conversion: Vec<String>,
     /// Whether its rows have a bandwidth limit, of its own or of the task: they must pass through the worker then.
-    pub paced: bool,
+    pub(crate) paced: bool,
 }
 
 impl TableJob {
     /// Returns the transfer that the task prescribes for rows; `None` if it leaves the choice. A task that prescribes
     /// clone says nothing about pieces that cannot be cloned.
-    pub fn way_of_rows(&self) -> Option<Way> {
+    pub(crate) fn way_of_rows(&self) -> Option<Way> {
         self.transfer.filter(|way| *way != Way::Clone)
     }
 }
 
 /// What to do about rows of the source that a row policy or a filter hides from the account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum HiddenRows {
+pub(crate) enum HiddenRows {
     /// The task is refused.
     #[default]
     Refuse,
@@ -153,7 +153,7 @@ impl HiddenRows {
     const WORDS: [(&'static str, Self); 2] = [("refuse", Self::Refuse), ("skip", Self::Skip)];
 
     /// Returns the word that a task file uses.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Refuse => "refuse",
             Self::Skip => "skip",
@@ -209,7 +209,7 @@ pub(super) struct JobNames(BTreeMap<String, usize>);
 
 impl JobNames {
     /// Returns the name of the next job, whose element has this name.
-    pub fn next(&mut self, element: &str) -> String {
+    pub(crate) fn next(&mut self, element: &str) -> String {
         let before = self.0.entry(element.to_owned()).or_default();
         let name = if *before == 0 { element.to_owned() } else { format!("{element}[{before}]") };
         *before += 1;

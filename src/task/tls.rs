@@ -84,7 +84,7 @@ fn pem(scope: &Scope<'_>, name: &str, what: &'static str, mark: &str) -> Option<
 /// # Errors
 ///
 /// Returns the operating system's error; [`io::ErrorKind::NotFound`] if there is no such file.
-pub fn system_authorities() -> io::Result<String> {
+pub(crate) fn system_authorities() -> io::Result<String> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "no certificate authorities found; set SSL_CERT_FILE");
     let bundle = openssl_probe::probe().cert_file.ok_or_else(none)?;
     std::fs::read_to_string(&bundle)

@@ -19,17 +19,17 @@ use super::xml;
 
 /// The references that the operator allows in descriptions from the coordinator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowed {
+pub(crate) struct Allowed {
     /// Names of environment variables.
-    pub variables: BTreeSet<String>,
+    pub(crate) variables: BTreeSet<String>,
     /// Folders; files anywhere below them may be read.
-    pub folders: Vec<PathBuf>,
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 /// The environment and file system of this process, for descriptions of the operator and for those from the
 /// coordinator.
 #[derive(Debug, Clone)]
-pub struct OperatorSecrets {
+pub(crate) struct OperatorSecrets {
     allowed: Allowed,
     /// The description from this command line.
     own: Option<String>,
@@ -40,7 +40,7 @@ pub struct OperatorSecrets {
 impl OperatorSecrets {
     /// Returns the secrets for the descriptions of a coordinator. `own` is the description from this command line.
     /// `own_coordinator`: only the operator can write to the coordinator.
-    pub fn new(allowed: Allowed, own: Option<String>, own_coordinator: bool) -> Self {
+    pub(crate) fn new(allowed: Allowed, own: Option<String>, own_coordinator: bool) -> Self {
         Self { allowed, own, own_coordinator }
     }
 }
@@ -117,63 +117,63 @@ mod tests {
     const SERVER: &str = "<host>h</host><password from_env=\"PATH\"/>";
 
     /// Returns the faults of a description for a worker that has `own`.
-    fn refused(text: &str, own: Option<&str>, allowed: &Allowed) -> String {
+    fn faults(text: &str, own: Option<&str>, allowed: &Allowed) -> String {
         let secrets = OperatorSecrets::new(allowed.clone(), own.map(str::to_owned), false);
         Task::parse(text, &secrets).map_or_else(|faults| faults.to_string(), |_| String::new())
     }
 
     #[test]
-    fn a_description_that_others_may_have_written_reads_what_the_operator_allows() {
+    fn a_description_from_others_reads_only_secrets_that_the_operator_allows() {
         let text = description(SERVER, "");
         let nothing = Allowed::default();
-        assert!(refused(&text, None, &nothing).contains("--allow-env PATH"));
-        assert_eq!(refused(&text, Some(&text), &nothing), "");
+        assert!(faults(&text, None, &nothing).contains("--allow-env PATH"));
+        assert_eq!(faults(&text, Some(&text), &nothing), "");
         let named = Allowed { variables: ["PATH".to_owned()].into(), ..Allowed::default() };
-        assert_eq!(refused(&text, None, &named), "");
+        assert_eq!(faults(&text, None, &named), "");
         // Any element may take its text from a variable.
         let host = description("<host from_env=\"HOME\"/>", "");
-        assert!(refused(&host, None, &named).contains("--allow-env HOME"));
+        assert!(faults(&host, None, &named).contains("--allow-env HOME"));
         let local = OperatorSecrets::new(nothing, None, true);
         assert!(Task::parse(&text, &local).is_ok());
     }
 
     #[test]
-    fn an_edited_description_reads_the_same_for_the_same_servers_only() {
+    fn an_edited_description_reads_the_same_secrets_only_for_the_same_servers() {
         let own = description(SERVER, "");
         let nothing = Allowed::default();
         let edited = own.replace(">2<", ">5<").replace("<host>", "\n   <!-- the same --> <host>");
-        assert_eq!(refused(&edited, Some(&own), &nothing), "");
-        for strange in [
+        assert_eq!(faults(&edited, Some(&own), &nothing), "");
+        for changed in [
             own.replace("<host>h<", "<host>stranger<"),
             own.replace("</host>", "</host><http_port>81</http_port>"),
             own.replace("PATH", "HOME"),
         ] {
-            assert!(refused(&strange, Some(&own), &nothing).contains("--allow-env"), "{strange}");
+            assert!(faults(&changed, Some(&own), &nothing).contains("--allow-env"), "{changed}");
         }
         // The value would be sent to servers.
         let setting = own.replace("<tables>", "<settings><max_threads from_env=\"PATH\"/></settings><tables>");
-        assert!(refused(&setting, Some(&own), &nothing).contains("settings/max_threads"), "{setting}");
+        assert!(faults(&setting, Some(&own), &nothing).contains("settings/max_threads"), "{setting}");
     }
 
     #[test]
-    fn a_file_is_read_from_below_the_folder_of_secrets_alone() {
+    fn secret_files_are_read_only_from_the_folder_of_secrets() {
         let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let allowed = Allowed { folders: vec![folder.path().to_owned()], ..Allowed::default() };
-        let file = |name: &str, at: &Path| {
-            std::fs::write(at.join(name), "secret").unwrap();
-            at.join(name).display().to_string()
+        let file = |name: &str, folder: &Path| {
+            std::fs::write(folder.join(name), "secret").unwrap();
+            folder.join(name).display().to_string()
         };
         let reads = |path: &str| {
             let server = format!("<host>h</host><password_file>{path}</password_file>");
-            refused(&description(&server, ""), None, &allowed)
+            faults(&description(&server, ""), None, &allowed)
         };
         assert_eq!(reads(&file("good", folder.path())), "");
         let outside = file("other", elsewhere.path());
-        let around =
+        let around_the_folder =
             format!("{}/../{}/other", folder.path().display(), elsewhere.path().file_name().unwrap().display());
         std::os::unix::fs::symlink(&outside, folder.path().join("link")).unwrap();
         let link = folder.path().join("link").display().to_string();
-        for path in [outside, around, link, folder.path().join("missing").display().to_string()] {
+        for path in [outside, around_the_folder, link, folder.path().join("missing").display().to_string()] {
             assert!(reads(&path).contains("--secrets-dir"), "{path}");
         }
     }

@@ -98,7 +98,7 @@ mod tests {
     use super::bytes;
 
     #[test]
-    fn sizes_have_units() {
+    fn sizes_are_read_with_their_units() {
         for (text, expected) in [
             ("1073741824", Some(1 << 30)),
             ("512M", Some(512 << 20)),

@@ -23,19 +23,19 @@ pub(super) struct Context<'c> {
 /// An element with its path.
 #[derive(Clone)]
 pub(super) struct Scope<'c> {
-    pub cx: &'c Context<'c>,
-    pub element: &'c xml::Element,
-    pub path: String,
+    pub(crate) cx: &'c Context<'c>,
+    pub(crate) element: &'c xml::Element,
+    pub(crate) path: String,
 }
 
 /// A text with its location.
 #[derive(Clone)]
 pub(super) struct Text<'c> {
-    pub scope: Scope<'c>,
+    pub(crate) scope: Scope<'c>,
     /// The text as written, including blanks.
-    pub raw: String,
+    pub(crate) raw: String,
     /// The environment variable that it came from.
-    pub variable: Option<String>,
+    pub(crate) variable: Option<String>,
 }
 
 /// Parses a document, checks its root and lets `read` walk it. Returns all faults, or the value and the warnings.
@@ -51,7 +51,7 @@ pub(super) fn document<T>(
         return Err(whole(format!("/{}", root.name), root.line, Problem::WrongRoot));
     }
     let trust = secrets.trust(text);
-    let (value, faults, warnings) = walked(&root, &[], (secrets, trust), read);
+    let (value, faults, warnings) = walked(&root, &[], secrets, trust, read);
     match value {
         Some(value) if faults.is_empty() => Ok((value, warnings)),
         _ => Err(Faults::new(file, faults)),
@@ -62,7 +62,8 @@ pub(super) fn document<T>(
 pub(super) fn walked<T>(
     root: &xml::Element,
     files: &[String],
-    (secrets, trust): (&dyn SecretSource, Trust),
+    secrets: &dyn SecretSource,
+    trust: Trust,
     read: impl FnOnce(&Scope<'_>) -> Option<T>,
 ) -> (Option<T>, Vec<Fault>, Vec<Warning>) {
     let cx = Context { secrets, trust, files, faults: RefCell::default(), warnings: RefCell::default() };
@@ -85,17 +86,17 @@ impl Context<'_> {
         (element.file > 0).then(|| self.files.get(element.file).cloned()).flatten()
     }
 
-    pub fn has_faults(&self) -> bool {
+    pub(crate) fn has_faults(&self) -> bool {
         !self.faults.borrow().is_empty()
     }
 }
 
 impl<'c> Scope<'c> {
-    pub fn name(&self) -> &'c str {
+    pub(crate) fn name(&self) -> &'c str {
         &self.element.name
     }
 
-    pub fn fault(&self, problem: Problem) {
+    pub(crate) fn fault(&self, problem: Problem) {
         let file = self.cx.file_of(self.element);
         let mut faults = self.cx.faults.borrow_mut();
         if faults.len() < MOST_TOLD {
@@ -103,7 +104,7 @@ impl<'c> Scope<'c> {
         }
     }
 
-    pub fn warn(&self, notice: Notice) {
+    pub(crate) fn warn(&self, notice: Notice) {
         let file = self.cx.file_of(self.element);
         let warning = Warning { path: self.path.clone(), line: self.element.line, file, notice };
         let mut warnings = self.cx.warnings.borrow_mut();
@@ -114,7 +115,7 @@ impl<'c> Scope<'c> {
     }
 
     /// Returns all inner elements, in order. If several have the same name, their paths contain their numbers.
-    pub fn children(&self) -> Vec<Scope<'c>> {
+    pub(crate) fn children(&self) -> Vec<Scope<'c>> {
         let all = || self.element.children();
         let mut counts = std::collections::HashMap::<&str, (usize, usize)>::new();
         for child in all() {
@@ -133,7 +134,7 @@ impl<'c> Scope<'c> {
     }
 
     /// Returns the first element of this name; warns if there are more.
-    pub fn child(&self, name: &str) -> Option<Scope<'c>> {
+    pub(crate) fn child(&self, name: &str) -> Option<Scope<'c>> {
         let mut found = self.element.children().filter(|child| child.name == name);
         let element = found.next()?;
         let scope = Scope { cx: self.cx, element, path: format!("{}/{name}", self.path) };
@@ -144,14 +145,14 @@ impl<'c> Scope<'c> {
     }
 
     /// Warns about all elements that do not belong to this parent, and about text between the elements.
-    pub fn only(&self, place: ElementPath) {
+    pub(crate) fn only(&self, place: ElementPath) {
         self.no_text();
         self.attributes(place.attributes());
         self.known(place, &self.children());
     }
 
     /// Warns about children that do not belong to this parent.
-    pub fn known(&self, place: ElementPath, children: &[Scope<'_>]) {
+    pub(crate) fn known(&self, place: ElementPath, children: &[Scope<'_>]) {
         let known = Element::names(place);
         for child in children {
             let name = child.name();
@@ -164,7 +165,7 @@ impl<'c> Scope<'c> {
     }
 
     /// Warns about attributes other than these.
-    pub fn attributes(&self, known: &[&str]) {
+    pub(crate) fn attributes(&self, known: &[&str]) {
         for (name, _) in &self.element.attributes {
             let of_merging = self.cx.is_merged() && configuration::MERGING.contains(&name.as_str());
             if !known.contains(&name.as_str()) && !of_merging {
@@ -175,19 +176,19 @@ impl<'c> Scope<'c> {
     }
 
     /// Warns about text between the elements.
-    pub fn no_text(&self) {
+    pub(crate) fn no_text(&self) {
         if !trim(&self.element.text()).is_empty() {
             self.warn(Notice::StrayText);
         }
     }
 
     /// Returns this element's text, from its source. `None` after a fault.
-    pub fn own_text(&self) -> Option<Text<'c>> {
+    pub(crate) fn own_text(&self) -> Option<Text<'c>> {
         self.text_beside(&["from_env"])
     }
 
     /// Returns [`Self::own_text`] of an element that has attributes of its own, including `from_env`.
-    pub fn text_beside(&self, attributes: &[&str]) -> Option<Text<'c>> {
+    pub(crate) fn text_beside(&self, attributes: &[&str]) -> Option<Text<'c>> {
         self.attributes(attributes);
         if self.element.children().next().is_some() {
             self.fault(Problem::NotText);
@@ -221,7 +222,7 @@ impl<'c> Scope<'c> {
     }
 
     /// Returns the content of a file that this element names. `None` after a fault.
-    pub fn file(&self, path: &str) -> Option<String> {
+    pub(crate) fn file(&self, path: &str) -> Option<String> {
         if !self.may_refer_to(Reference::File(path)) {
             self.fault(Problem::FileNotAllowed(path.to_owned()));
             return None;
@@ -244,17 +245,17 @@ impl<'c> Scope<'c> {
     }
 
     /// Returns the text of the first element of this name; `None` if there is none or after a fault.
-    pub fn text(&self, name: &str) -> Option<Text<'c>> {
+    pub(crate) fn text(&self, name: &str) -> Option<Text<'c>> {
         self.child(name)?.own_text()
     }
 
     /// Returns the trimmed text of an optional element; an empty one counts as missing.
-    pub fn optional(&self, name: &str) -> Option<String> {
+    pub(crate) fn optional(&self, name: &str) -> Option<String> {
         self.text(name).map(|text| text.trimmed().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// Returns the text of a required element; `None` after a fault.
-    pub fn required(&self, name: &'static str) -> Option<Text<'c>> {
+    pub(crate) fn required(&self, name: &'static str) -> Option<Text<'c>> {
         let Some(child) = self.child(name) else {
             self.fault(Problem::Missing(name));
             return None;
@@ -269,16 +270,16 @@ impl<'c> Scope<'c> {
 }
 
 impl Text<'_> {
-    pub fn trimmed(&self) -> &str {
+    pub(crate) fn trimmed(&self) -> &str {
         trim(&self.raw)
     }
 
-    pub fn fault(&self, problem: Problem) {
+    pub(crate) fn fault(&self, problem: Problem) {
         self.scope.fault(problem);
     }
 
     /// Returns the text for a message. A value from the environment is not shown, because it may be a secret.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match (&self.variable, self.trimmed()) {
             (Some(variable), _) => format!("not (environment variable {variable})"),
             (None, "") => "empty".to_owned(),

@@ -29,15 +29,15 @@ const SECRET_ELEMENTS: [&str; 3] = ["password", "secret", "identity"];
 #[derive(Debug, Clone)]
 pub(super) struct Element {
     pub name: String,
-    pub attributes: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
     /// All inner nodes, in order.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// Line of the start tag, from 1.
-    pub line: u32,
+    pub(crate) line: u32,
     /// Index of the file that it was read from; 0 for the named one.
-    pub file: usize,
+    pub(crate) file: usize,
     /// The environment variable that its content came from.
-    pub variable: Option<Rc<str>>,
+    pub(crate) variable: Option<Rc<str>>,
 }
 
 /// A node inside an element.
@@ -52,17 +52,17 @@ pub(super) enum Node {
 }
 
 impl Element {
-    pub fn attribute(&self, name: &str) -> Option<&str> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns the direct child elements, in order.
-    pub fn children(&self) -> impl Iterator<Item = &Element> {
+    pub(crate) fn children(&self) -> impl Iterator<Item = &Element> {
         self.nodes.iter().filter_map(|node| if let Node::Element(element) = node { Some(element) } else { None })
     }
 
     /// Returns the direct text, in order, untrimmed.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let texts = self.nodes.iter().filter_map(|node| match node {
             Node::Text(text) | Node::CData(text) => Some(text.as_str()),
             Node::Element(_) | Node::Other => None,
@@ -92,7 +92,7 @@ pub(super) fn parse(text: &str) -> Result<Element, Problem> {
 pub(super) fn parse_file(text: &str, file: usize) -> Result<Element, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader::from_str(text);
-    let mut lines = Lines { text, at: 0, line: 1 };
+    let mut lines = Lines { text, position: 0, line: 1 };
     let mut builder = Builder { open: Vec::new(), root: None, count: 0, file };
     loop {
         let start = reader.buffer_position();
@@ -304,17 +304,18 @@ fn not_xml(text: &str, position: u64, why: String) -> Problem {
 /// Counts lines forward only: positions are requested in order.
 struct Lines<'t> {
     text: &'t str,
-    at: usize,
+    /// The last position that was asked for.
+    position: usize,
     line: u32,
 }
 
 impl Lines<'_> {
     fn line_of(&mut self, position: u64) -> u32 {
         let position = usize::try_from(position).unwrap_or(usize::MAX).min(self.text.len());
-        if position > self.at {
-            let new = self.text.as_bytes()[self.at..position].iter().filter(|&&byte| byte == b'\n').count();
+        if position > self.position {
+            let new = self.text.as_bytes()[self.position..position].iter().filter(|&&byte| byte == b'\n').count();
             self.line = self.line.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
-            self.at = position;
+            self.position = position;
         }
         self.line
     }

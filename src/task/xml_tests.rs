@@ -14,7 +14,7 @@ fn text_of(xml: &str) -> String {
 }
 
 #[test]
-fn references_cdata_and_comments_leave_the_text_as_it_was_meant() {
+fn references_and_cdata_are_decoded_and_comments_are_removed() {
     assert_eq!(text_of("<w>a &lt; 1 &amp;&amp; b &gt; '&#65;&#x42;'</w>"), "a < 1 && b > 'AB'");
     assert_eq!(text_of("<w>a<![CDATA[ < 1 & ]]>b</w>"), "a < 1 & b");
     assert_eq!(text_of("<w>a <!-- not < this -->b\n  AND c</w>"), "a b\n  AND c");
@@ -22,7 +22,7 @@ fn references_cdata_and_comments_leave_the_text_as_it_was_meant() {
 }
 
 #[test]
-fn elements_know_their_lines_and_order() {
+fn elements_keep_their_lines_and_order() {
     let root = parse("\u{feff}<?xml version=\"1.0\"?>\n<r>\n <b x='1'/><a>\n</a>\n <b/></r>").unwrap();
     let found: Vec<_> = root.children().map(|e| (e.name.as_str(), e.line)).collect();
     assert_eq!((root.line, found), (2, vec![("b", 3), ("a", 3), ("b", 5)]));
@@ -30,7 +30,7 @@ fn elements_know_their_lines_and_order() {
 }
 
 #[test]
-fn what_is_not_xml_is_said_with_line_and_column() {
+fn malformed_xml_is_reported_with_line_and_column() {
     for (xml, expected) in [
         ("", "the file is empty: the root element <clickhouse> is missing"),
         ("  <!-- only this -->", "the file is empty: the root element <clickhouse> is missing"),
@@ -62,24 +62,24 @@ fn too_many_attributes_and_elements_are_refused() {
 }
 
 #[test]
-fn deep_nesting_is_refused_and_not_a_crash() {
+fn deep_nesting_is_refused_without_a_crash() {
     let deep = "<a>".repeat(200_000);
     assert!(parse(&deep).unwrap_err().to_string().contains("nested too deeply"));
 }
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in ".*") {
+    fn no_text_makes_the_xml_parser_panic(text in ".*") {
         let _ = parse(&text);
     }
 
     #[test]
-    fn no_almost_xml_makes_it_panic(text in "([<>/&;#!a-c '\"=\\[\\]?-]|<a>|</a>|&lt;|<!--|-->|<!\\[CDATA\\[|]]>|\u{20ac}|\n){0,40}") {
+    fn no_malformed_xml_makes_the_xml_parser_panic(text in "([<>/&;#!a-c '\"=\\[\\]?-]|<a>|</a>|&lt;|<!--|-->|<!\\[CDATA\\[|]]>|\u{20ac}|\n){0,40}") {
         let _ = parse(&text);
     }
 
     #[test]
-    fn any_text_survives_escaping(text in "(?s).*") {
+    fn any_escaped_text_is_read_back_unchanged(text in "(?s).*") {
         prop_assert_eq!(text_of(&format!("<w>{}</w>", escape(&text))), text);
     }
 }

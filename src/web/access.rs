@@ -44,13 +44,13 @@ pub struct Access(Option<Secret>);
 
 /// The decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum AccessDecision {
     /// The request is allowed.
-    Welcome,
+    Allowed,
     /// The token is missing or wrong.
-    Stranger,
+    NotSignedIn,
     /// The request was made to a name that is not a name of this machine.
-    Misled,
+    OtherHost,
 }
 
 impl Access {
@@ -70,23 +70,23 @@ impl Access {
     }
 
     /// Returns whether a request is allowed.
-    pub fn judge(&self, headers: &HeaderMap) -> Verdict {
+    pub(crate) fn judge(&self, headers: &HeaderMap) -> AccessDecision {
         let Some(token) = &self.0 else {
             let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-            return if host.is_some_and(is_here) { Verdict::Welcome } else { Verdict::Misled };
+            return if host.is_some_and(is_here) { AccessDecision::Allowed } else { AccessDecision::OtherHost };
         };
         let given = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()).and_then(bearer);
         let cookies = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
         let mut values = cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let is_allowed = given.is_some_and(|given| equal(given, token.expose()))
             || values.any(|(name, value)| name == COOKIE_NAME && equal(value, &cookie_value(token)));
-        if is_allowed { Verdict::Welcome } else { Verdict::Stranger }
+        if is_allowed { AccessDecision::Allowed } else { AccessDecision::NotSignedIn }
     }
 
     /// Returns the text of `Set-Cookie` for a browser that gave the token. Returns `None` if the token is wrong.
     ///
     /// The cookie is not `Secure`: the server itself speaks plain HTTP. The cookie lasts until the browser is closed.
-    pub fn cookie(&self, given: &str) -> Option<String> {
+    pub(crate) fn cookie(&self, given: &str) -> Option<String> {
         let token = self.0.as_ref().filter(|token| equal(given.trim(), token.expose()))?;
         Some(format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict", cookie_value(token)))
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_let_in_with_a_token_only() {
+    fn an_address_that_others_can_reach_needs_a_token() {
         let new = |address: &str, token: Option<&str>| {
             Access::new(address.parse().unwrap(), token.map(Secret::new)).map(drop)
         };
@@ -149,35 +149,35 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_made_to_point_here_is_refused() {
+    fn a_request_with_a_foreign_host_header_is_refused() {
         let access = Access::new(([127, 0, 0, 1], 8080).into(), None).unwrap();
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.0.0.1", "[::1]:8080", "[::1]"] {
-            assert_eq!(access.judge(&headers(&[("host", host)])), Verdict::Welcome, "{host}");
+            assert_eq!(access.judge(&headers(&[("host", host)])), AccessDecision::Allowed, "{host}");
         }
         for host in
             ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1", "", "127.0.0.1.evil.example"]
         {
-            assert_eq!(access.judge(&headers(&[("host", host)])), Verdict::Misled, "{host}");
+            assert_eq!(access.judge(&headers(&[("host", host)])), AccessDecision::OtherHost, "{host}");
         }
-        assert_eq!(access.judge(&HeaderMap::new()), Verdict::Misled);
+        assert_eq!(access.judge(&HeaderMap::new()), AccessDecision::OtherHost);
     }
 
     #[test]
-    fn the_token_opens_and_nothing_else_does() {
+    fn only_the_token_authorises_a_request() {
         let access = guarded();
         let judge = |pairs: &[(&'static str, &str)]| access.judge(&headers(pairs));
-        assert_eq!(judge(&[("authorization", "Bearer 0123456789abcdef")]), Verdict::Welcome);
-        assert_eq!(judge(&[("authorization", "bearer 0123456789abcdef")]), Verdict::Welcome);
+        assert_eq!(judge(&[("authorization", "Bearer 0123456789abcdef")]), AccessDecision::Allowed);
+        assert_eq!(judge(&[("authorization", "bearer 0123456789abcdef")]), AccessDecision::Allowed);
         for wrong in
             ["Bearer", "Bearer ", "Bearer 0123456789abcdeF", "Bearer 0123456789abcdef0", "Basic 0123456789abcdef"]
         {
-            assert_eq!(judge(&[("authorization", wrong)]), Verdict::Stranger, "{wrong}");
+            assert_eq!(judge(&[("authorization", wrong)]), AccessDecision::NotSignedIn, "{wrong}");
         }
-        assert_eq!(judge(&[("host", "localhost")]), Verdict::Stranger);
+        assert_eq!(judge(&[("host", "localhost")]), AccessDecision::NotSignedIn);
     }
 
     #[test]
-    fn the_cookie_opens_outlives_a_restart_and_does_not_tell_the_token() {
+    fn the_cookie_is_valid_after_a_restart_and_does_not_contain_the_token() {
         assert_eq!(guarded().cookie("0123456789abcdee"), None);
         let cookie = guarded().cookie(TOKEN).unwrap();
         for part in ["; HttpOnly", "; SameSite=Strict", "; Path=/"] {
@@ -186,13 +186,13 @@ mod tests {
         assert!(!cookie.contains(TOKEN), "{cookie}");
         let value = cookie.split(';').next().unwrap();
         let judge = |cookie: &str| guarded().judge(&headers(&[("cookie", cookie)]));
-        assert_eq!(judge(&format!("a=b; {value}")), Verdict::Welcome);
-        assert_eq!(judge(&format!("{COOKIE_NAME}={TOKEN}")), Verdict::Stranger);
-        assert_eq!(judge("a=b"), Verdict::Stranger);
+        assert_eq!(judge(&format!("a=b; {value}")), AccessDecision::Allowed);
+        assert_eq!(judge(&format!("{COOKIE_NAME}={TOKEN}")), AccessDecision::NotSignedIn);
+        assert_eq!(judge("a=b"), AccessDecision::NotSignedIn);
     }
 
     #[test]
-    fn nothing_of_the_token_can_be_printed() {
+    fn debug_output_does_not_show_the_token() {
         assert!(!format!("{:?}", guarded()).contains("0123"));
     }
 }

@@ -17,7 +17,7 @@ mod tests {
 
     /// The files contain nothing that could run text of servers as code, or load something from elsewhere.
     #[test]
-    fn nothing_comes_from_elsewhere_and_no_text_becomes_markup() {
+    fn the_page_loads_nothing_from_other_sites_and_inserts_no_markup() {
         for asset in [PAGE, LOGIN, STYLE, SCRIPT] {
             for word in [
                 "://",

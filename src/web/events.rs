@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::report::status::{ErrorStatus, PartitionState, Status, TaskState};
 
 /// The number of events that are kept.
-pub const KEPT: usize = 500;
+pub(crate) const KEPT: usize = 500;
 /// The highest number of partitions that are named in one event.
 const MAX_NAMED: usize = 3;
 /// The highest number of errors of one reading that get their own event.
@@ -17,15 +17,15 @@ const MAX_ERRORS: usize = 10;
 
 /// A change of the task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
+pub(crate) struct Event {
     /// The number of the event, from 1. A restarted dashboard begins again at 1.
-    pub number: u64,
+    pub(crate) number: u64,
     /// The time of the reading, in RFC 3339.
-    pub at: String,
+    pub(crate) at: String,
     /// The subject of the event.
-    pub about: About,
+    pub(crate) about: About,
     /// The change, in words.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// The subject of an event.
@@ -65,21 +65,20 @@ impl EventLog {
     }
 
     /// Returns the events with higher numbers, the oldest first.
-    pub fn after(&self, number: u64) -> impl Iterator<Item = &Event> {
+    pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = &Event> {
         self.events.iter().skip_while(move |event| event.number <= number)
     }
 
     /// Returns the number of the last event.
-    pub fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         self.last
     }
 }
 
 /// Returns the changes between two readings. `before` is `None` for the first reading.
-pub fn changes(before: Option<&Status>, now: &Status) -> Vec<(About, String)> {
+pub(crate) fn changes(before: Option<&Status>, now: &Status) -> Vec<(About, String)> {
     let Some(before) = before.filter(|before| before.task == now.task) else {
-        let done = now.total.partitions.get(&PartitionState::Done).copied().unwrap_or(0);
-        let all: usize = now.total.partitions.values().sum();
+        let (done, all) = (now.total.count(PartitionState::Done), now.total.all_partitions());
         let state = state(now.state);
         return vec![(About::Task, format!("task {} {state}; {done} of {all} partitions are published", now.task))];
     };
@@ -117,12 +116,12 @@ fn workers(before: &Status, now: &Status, changes: &mut Vec<(About, String)>) {
         changes.push((About::Worker, format!("worker {} has come", worker.name)));
     }
     for worker in before.workers.iter().filter(|worker| !is_in(now, &worker.name)) {
-        let in_hand = match worker.jobs.len() {
+        let last_jobs = match worker.jobs.len() {
             0 => String::new(),
             1 => format!("; last seen it {}", worker.jobs[0].what),
             jobs => format!("; last seen it had {jobs} jobs in hand"),
         };
-        changes.push((About::Worker, format!("worker {} is gone{in_hand}", worker.name)));
+        changes.push((About::Worker, format!("worker {} is gone{last_jobs}", worker.name)));
     }
 }
 
@@ -183,21 +182,21 @@ mod tests {
     }
 
     #[test]
-    fn a_look_at_what_has_not_changed_tells_nothing() {
+    fn an_unchanged_task_gives_no_events() {
         assert_eq!(changes(Some(&sample(7)), &sample(7)), []);
     }
 
     #[test]
-    fn the_first_look_tells_how_the_task_stands() {
+    fn the_first_reading_gives_the_state_of_the_task() {
         let [(About::Task, text)] = &changes(None, &sample(7))[..] else { panic!() };
         assert_eq!(text, "task 0123456789ab is being copied; 3 of 6 partitions are published");
         let mut other = sample(7);
         other.task = "ba9876543210".into();
-        assert_eq!(texts(&sample(7), &other).len(), 1, "another task at the same path is looked at for the first time");
+        assert_eq!(texts(&sample(7), &other).len(), 1, "another task at the same path is read for the first time");
     }
 
     #[test]
-    fn a_worker_that_is_gone_is_told_with_what_it_did() {
+    fn the_event_of_a_lost_worker_names_its_last_job() {
         let (mut before, mut now) = (sample(7), sample(7));
         before.workers[0].jobs.push(crate::report::status::JobStatus {
             what: "copies hits piece 3 (201801)".into(),
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn many_partitions_are_one_event_and_few_are_named() {
+    fn many_partitions_are_one_event_and_few_are_listed() {
         let (before, mut now) = (sample(5000), sample(5000));
         let states = [PartitionState::Done; 4000].iter().chain(&[PartitionState::Copying; 2]);
         for (partition, state) in now.tables[0].partitions.iter_mut().zip(states) {
@@ -225,18 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_once_and_not_without_end() {
+    fn each_error_is_reported_once_and_their_number_is_limited() {
         let (before, mut now) = (sample(1), sample(1));
         let error = |n: usize| ErrorStatus { what: format!("hits piece {n}"), error: "full".into(), tried_again: true };
         now.errors = (0..100).map(error).collect();
-        let told = texts(&before, &now);
-        assert_eq!((told.len(), &*told[0]), (11, "hits piece 0 failed and is tried again: full"));
-        assert_eq!(told[10], "and 90 more errors");
+        let reported = texts(&before, &now);
+        assert_eq!((reported.len(), &*reported[0]), (11, "hits piece 0 failed and is tried again: full"));
+        assert_eq!(reported[10], "and 90 more errors");
         assert_eq!(texts(&now, &now.clone()), [""; 0]);
     }
 
     #[test]
-    fn the_log_forgets_the_oldest() {
+    fn the_event_log_drops_its_oldest_events() {
         let mut log = EventLog::default();
         (0..KEPT + 10).for_each(|n| log.note("t", About::Task, n.to_string()));
         assert_eq!(log.after(0).count(), KEPT);

@@ -19,6 +19,6 @@ mod assets;
 pub mod events;
 pub mod metrics;
 pub mod page_updates;
-pub mod serve;
+pub(crate) mod serve;
 pub mod server;
 pub mod watch;

@@ -56,7 +56,8 @@ impl<'a> PageUpdates<'a> {
         let sent_status = sent_status.filter(|sent_status| status.is_some_and(|status| is_same(sent_status, status)));
         let whole = sent_status.is_none();
         let since = if whole { None } else { before };
-        let last_rate = since.and_then(|before| before.rates.back()).map_or(i64::MIN, |(at, _)| *at);
+        let last_rate = since.and_then(|before| before.rates.back()).map_or(i64::MIN, |rate| rate.unix_millis);
+        let rates = now.rates.iter().filter(|rate| rate.unix_millis > last_rate);
         Self {
             whole,
             seen_at: now.seen.as_deref().map(super::watch::TaskSnapshot::at_text),
@@ -64,7 +65,7 @@ impl<'a> PageUpdates<'a> {
             status: status.map(without_partitions),
             partitions: status.map(|status| cells(sent_status, status)).unwrap_or_default(),
             events: now.events.after(since.map_or(0, |before| before.events.last())).collect(),
-            rates: now.rates.iter().filter(|(at, _)| *at > last_rate).copied().collect(),
+            rates: rates.map(|rate| (rate.unix_millis, rate.bytes_per_second)).collect(),
         }
     }
 }
@@ -126,12 +127,12 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::super::events::{About, EventLog};
-    use super::super::watch::TaskSnapshot;
+    use super::super::watch::{Rate, TaskSnapshot};
     use super::*;
     use crate::ledger::overview::TaskOverview;
     use crate::report::status::sample;
 
-    fn look(number: u64, status: Status) -> Reading {
+    fn reading(number: u64, status: Status) -> Reading {
         let mut events = EventLog::default();
         (0..number).for_each(|n| events.note("t", About::Task, n.to_string()));
         let seen = TaskSnapshot { at: OffsetDateTime::UNIX_EPOCH, overview: TaskOverview::empty(), status };
@@ -139,7 +140,9 @@ mod tests {
             number,
             seen: Some(Arc::new(seen)),
             events: Arc::new(events),
-            rates: Arc::new((1..=number as i64).map(|at| (at, 5)).collect()),
+            rates: Arc::new(
+                (1..=number as i64).map(|second| Rate { unix_millis: second, bytes_per_second: 5 }).collect(),
+            ),
             ..Reading::default()
         }
     }
@@ -149,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn all_first_and_then_what_changed() {
-        let first = look(1, sample(10_000));
+    fn the_first_update_has_everything_and_later_ones_only_changes() {
+        let first = reading(1, sample(10_000));
         let all = sent(None, &first);
         assert_eq!((all["whole"].as_bool(), all["partitions"].as_array().map(Vec::len)), (Some(true), Some(10_000)));
         assert_eq!(all["status"]["tables"][0]["partitions"], json!([]));
@@ -159,7 +162,7 @@ mod tests {
         let mut status = sample(10_000);
         status.tables[0].partitions[4321].state = PartitionState::Done;
         // Some readings in between were not sent.
-        let changed = sent(Some(&first), &look(4, status));
+        let changed = sent(Some(&first), &reading(4, status));
         assert_eq!(changed["whole"], false);
         let cell = json!({"name": "p4321", "state": "done", "rows": 10, "copied": 0, "failed": false});
         assert_eq!(changed["partitions"], json!([[0, 4321, cell]]));
@@ -172,18 +175,15 @@ mod tests {
     fn another_task_at_the_same_path_is_sent_as_a_whole() {
         let mut other = sample(3);
         other.task = "ba9876543210".into();
-        let sent_anew = sent(Some(&look(1, sample(3))), &look(2, other));
-        assert_eq!(
-            (sent_anew["whole"].as_bool(), sent_anew["partitions"].as_array().map(Vec::len)),
-            (Some(true), Some(3))
-        );
-        assert_eq!(sent(Some(&look(1, sample(3))), &look(2, sample(4)))["whole"], true);
+        let update = sent(Some(&reading(1, sample(3))), &reading(2, other));
+        assert_eq!((update["whole"].as_bool(), update["partitions"].as_array().map(Vec::len)), (Some(true), Some(3)));
+        assert_eq!(sent(Some(&reading(1, sample(3))), &reading(2, sample(4)))["whole"], true);
     }
 
     #[test]
-    fn what_is_old_says_why() {
-        let now = Reading { stale: Some("connection refused".into()), ..look(2, sample(3)) };
-        let sent = sent(Some(&look(1, sample(3))), &now);
+    fn a_stale_reading_says_why() {
+        let now = Reading { stale: Some("connection refused".into()), ..reading(2, sample(3)) };
+        let sent = sent(Some(&reading(1, sample(3))), &now);
         assert_eq!((&sent["stale"], &sent["partitions"]), (&json!("connection refused"), &json!([])));
         assert_eq!(serde_json::to_value(PageUpdates::of(None, &Reading::default())).unwrap()["status"], Value::Null);
     }

@@ -47,7 +47,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves at most `max_connections` connections until `stop` ends. Answers in progress then have a few seconds to end.
-pub async fn serve(listener: TcpListener, router: Router, max_connections: usize, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    max_connections: usize,
+    stop: impl Future<Output = ()>,
+) {
     let router = router.layer(from_fn(with_timeout));
     let (stopping, stopped) = watch::channel(false);
     let mut connections = Connections::default();
@@ -218,7 +223,7 @@ mod tests {
     const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n";
 
     /// Starts a server with this number of connections. Returns its address, the sender that stops it, and its task.
-    async fn served(max_connections: usize) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    async fn start_server(max_connections: usize) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new()
@@ -236,14 +241,14 @@ mod tests {
         (address, stop, tokio::spawn(serve(listener, router, max_connections, until)))
     }
 
-    async fn sends(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    async fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         stream
     }
 
-    async fn asks(address: SocketAddr, path: &str) -> TcpStream {
-        sends(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
+    async fn send_request(address: SocketAddr, path: &str) -> TcpStream {
+        send(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await
     }
 
     /// Reads until the server closes the connection.
@@ -264,25 +269,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_connection_takes_the_place_of_the_oldest_one_that_waits() {
-        let (address, _stop, _) = served(2).await;
-        let mut service = asks(address, "/endless").await;
+    async fn a_new_connection_replaces_the_oldest_one_that_waits() {
+        let (address, _stop, _) = start_server(2).await;
+        let mut service = send_request(address, "/endless").await;
         assert!(head(&mut service).await.starts_with("HTTP/1.1 200"));
-        let mut half = sends(address, HALF).await;
+        let mut half = send(address, HALF).await;
         for _ in 0..20 {
-            let next = sends(address, HALF).await;
+            let next = send(address, HALF).await;
             assert_eq!(until_closed(std::mem::replace(&mut half, next)).await, "");
         }
-        let mut asked = asks(address, "/").await;
+        let mut asked = send_request(address, "/").await;
         assert!(head(&mut asked).await.starts_with("HTTP/1.1 200"));
         assert_eq!(until_closed(half).await, "");
         // A connection that is being answered keeps its place. If all are, a new connection gets none.
-        let mut other = asks(address, "/endless").await;
+        let mut other = send_request(address, "/endless").await;
         assert!(head(&mut other).await.starts_with("HTTP/1.1 200"));
-        assert_eq!(until_closed(asks(address, "/").await).await, "");
+        assert_eq!(until_closed(send_request(address, "/").await).await, "");
         drop(service);
         loop {
-            let mut again = asks(address, "/").await;
+            let mut again = send_request(address, "/").await;
             let mut first = [0];
             if again.read(&mut first).await.is_ok_and(|read| read == 1) {
                 break;
@@ -292,27 +297,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn headers_requests_and_idle_connections_have_a_limit() {
-        let (address, _stop, _) = served(8).await;
+        let (address, _stop, _) = start_server(8).await;
         let begun = Instant::now();
-        assert_eq!(until_closed(sends(address, HALF).await).await, "");
+        assert_eq!(until_closed(send(address, HALF).await).await, "");
         assert!(begun.elapsed() >= HEADERS_TIMEOUT && begun.elapsed() < 2 * HEADERS_TIMEOUT, "{:?}", begun.elapsed());
-        let text = until_closed(asks(address, "/").await).await;
+        let text = until_closed(send_request(address, "/").await).await;
         assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("ok"), "{text}");
         assert!(begun.elapsed() < 4 * HEADERS_TIMEOUT, "{:?}", begun.elapsed());
         for request in ["GET /never HTTP/1.1\r\n\r\n", "POST /form HTTP/1.1\r\nContent-Length: 2\r\n\r\na"] {
-            let mut never = sends(address, request.as_bytes()).await;
+            let mut never = send(address, request.as_bytes()).await;
             assert!(head(&mut never).await.starts_with("HTTP/1.1 503"), "{request}");
         }
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(MAX_HEADER_BYTES));
-        assert!(!until_closed(sends(address, long.as_bytes()).await).await.contains("200"));
+        assert!(!until_closed(send(address, long.as_bytes()).await).await.contains("200"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_stops_lets_answers_end_and_waits_for_nobody_for_long() {
-        let (address, stop, ended) = served(8).await;
-        let mut endless = asks(address, "/endless").await;
+    async fn a_stopping_server_waits_for_running_answers_for_a_limited_time() {
+        let (address, stop, ended) = start_server(8).await;
+        let mut endless = send_request(address, "/endless").await;
         head(&mut endless).await;
-        let idle = sends(address, b"").await;
+        let idle = send(address, b"").await;
         stop.send(()).unwrap();
         let begun = Instant::now();
         ended.await.unwrap();

@@ -23,7 +23,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::access::{Access, Verdict};
+use super::access::{Access, AccessDecision};
 use super::assets::{Asset, LOGIN, PAGE, SCRIPT, STYLE};
 use super::events::Event;
 use super::metrics;
@@ -35,9 +35,9 @@ use crate::worker::view::View;
 /// The highest number of pages that receive updates at once.
 const MAX_VIEWERS: usize = 64;
 /// The highest number of connections of a dashboard: those of pages that receive updates, and all others.
-pub const DASHBOARD_CONNECTIONS: usize = 128 + MAX_VIEWERS;
+pub(crate) const DASHBOARD_CONNECTIONS: usize = 128 + MAX_VIEWERS;
 /// The highest number of connections of a worker's metrics.
-pub const METRICS_CONNECTIONS: usize = 64;
+pub(crate) const METRICS_CONNECTIONS: usize = 64;
 /// The interval of messages that keep a stream alive. A page that receives nothing for longer may consider the
 /// connection broken.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 /// The reason why nothing can be served.
 #[derive(Debug, Error)]
-pub enum ServeError {
+pub(crate) enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -65,7 +65,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// Fails if the address is in use, or is not an address of this machine.
-pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let failed = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -126,11 +126,11 @@ fn with_security_headers(router: Router) -> Router {
 
 async fn require_access(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     match access.judge(request.headers()) {
-        Verdict::Welcome => next.run(request).await,
-        Verdict::Stranger => {
+        AccessDecision::Allowed => next.run(request).await,
+        AccessDecision::NotSignedIn => {
             (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], "a token is needed\n").into_response()
         }
-        Verdict::Misled => misled(),
+        AccessDecision::OtherHost => misled(),
     }
 }
 
@@ -153,9 +153,9 @@ async fn page(State(access): State<Arc<Access>>, Query(form): Query<TokenForm>, 
         return exchange_token(&access, &token);
     }
     match access.judge(request.headers()) {
-        Verdict::Welcome => file(&PAGE),
-        Verdict::Stranger => (StatusCode::UNAUTHORIZED, file(&LOGIN)).into_response(),
-        Verdict::Misled => misled(),
+        AccessDecision::Allowed => file(&PAGE),
+        AccessDecision::NotSignedIn => (StatusCode::UNAUTHORIZED, file(&LOGIN)).into_response(),
+        AccessDecision::OtherHost => misled(),
     }
 }
 
@@ -314,26 +314,26 @@ mod tests {
         status
     }
 
-    fn places(of: &Value, at: &str, found: &mut BTreeSet<String>) {
-        match of {
+    fn collect_paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let name = if at.ends_with("partitions") { "*" } else { name };
-                    let at = if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-                    found.insert(at.clone());
-                    places(value, &at, found);
+                    let name = if path.ends_with("partitions") { "*" } else { name };
+                    let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                    found.insert(path.clone());
+                    collect_paths(value, &path, found);
                 }
             }
-            Value::Array(values) => values.iter().for_each(|value| places(value, &format!("{at}[]"), found)),
+            Value::Array(values) => values.iter().for_each(|value| collect_paths(value, &format!("{path}[]"), found)),
             _ => {}
         }
     }
 
     #[test]
-    fn what_is_sent_is_what_is_documented() {
+    fn the_status_has_exactly_the_documented_fields() {
         let mut sent = BTreeSet::new();
         let seen = TimedStatus { status: &full(), seen_at: "t".into(), stale: None };
-        places(&serde_json::to_value(seen).unwrap(), "", &mut sent);
+        collect_paths(&serde_json::to_value(seen).unwrap(), "", &mut sent);
         let text = include_str!("../../docs/status-schema.md");
         let fields = text.split("| --- | --- | --- |").nth(1).unwrap().split("\n\n").next().unwrap();
         let documented: BTreeSet<String> =

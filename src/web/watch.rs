@@ -61,10 +61,19 @@ pub struct Reading {
     pub stale: Option<String>,
     /// The events so far.
     pub events: Arc<EventLog>,
-    /// The rates so far: Unix time in milliseconds, bytes per second.
-    pub rates: Arc<VecDeque<(i64, u64)>>,
+    /// The rates so far.
+    pub rates: Arc<VecDeque<Rate>>,
     /// When this reading ended. `None` before the first reading.
     pub ended: Option<Instant>,
+}
+
+/// The rate of the copies at one time.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// The time, in milliseconds since 1970.
+    pub unix_millis: i64,
+    /// The rate.
+    pub bytes_per_second: u64,
 }
 
 /// A state of the task, as it was read.
@@ -80,7 +89,7 @@ pub struct TaskSnapshot {
 
 impl TaskSnapshot {
     /// Returns the time of the reading, in RFC 3339.
-    pub fn at_text(&self) -> String {
+    pub(crate) fn at_text(&self) -> String {
         rfc3339(self.at)
     }
 }
@@ -93,7 +102,7 @@ pub struct TaskWatch {
 }
 
 /// A viewer. While there is one, the task is read again and again.
-pub struct Viewer {
+pub(crate) struct Viewer {
     readings: watch::Receiver<Arc<Reading>>,
     demand: Arc<Demand>,
 }
@@ -115,7 +124,7 @@ impl TaskWatch {
     }
 
     /// Returns the current state. If it cannot be read in time, returns the last one with the reason.
-    pub async fn current(&self) -> Arc<Reading> {
+    pub(crate) async fn current(&self) -> Arc<Reading> {
         let mut readings = self.readings.clone();
         let last = readings.borrow_and_update().clone();
         if last.ended.is_some_and(|ended| ended.elapsed() < MAX_CURRENT_AGE) {
@@ -133,14 +142,14 @@ impl TaskWatch {
     }
 
     /// Adds a viewer.
-    pub fn viewer(&self) -> Viewer {
+    pub(crate) fn viewer(&self) -> Viewer {
         self.demand.viewers.fetch_add(1, Ordering::SeqCst);
         self.demand.wake.notify_one();
         Viewer { readings: self.readings.clone(), demand: self.demand.clone() }
     }
 
     /// Returns the last reading, without asking anybody.
-    pub fn latest(&self) -> Arc<Reading> {
+    pub(crate) fn latest(&self) -> Arc<Reading> {
         self.readings.borrow().clone()
     }
 }
@@ -148,7 +157,7 @@ impl TaskWatch {
 impl Viewer {
     /// Waits for a reading that is newer than the one with this number, and returns the newest; readings in between are
     /// left out. Returns `None` if there will be no more.
-    pub async fn newer(&mut self, number: u64) -> Option<Arc<Reading>> {
+    pub(crate) async fn newer(&mut self, number: u64) -> Option<Arc<Reading>> {
         self.readings.wait_for(|look| look.number > number).await.ok().map(|look| look.clone())
     }
 }
@@ -238,7 +247,8 @@ impl ReadLoop {
                     note(about, text);
                 }
                 let rates = Arc::make_mut(&mut next.rates);
-                rates.push_back((unix_millis(now), status.bytes_per_second.unwrap_or(0)));
+                let bytes_per_second = status.bytes_per_second.unwrap_or(0);
+                rates.push_back(Rate { unix_millis: unix_millis(now), bytes_per_second });
                 while rates.len() > MAX_RATES {
                     rates.pop_front();
                 }
@@ -266,7 +276,7 @@ mod tests {
     use crate::coordinator::MemoryCoordinator;
     use crate::task::SystemSecrets;
 
-    fn place(coordinator: &MemoryCoordinator) -> WatchedTask {
+    fn watched_task(coordinator: &MemoryCoordinator) -> WatchedTask {
         WatchedTask {
             coordinator: Arc::new(coordinator.clone()),
             client: Arc::new(MemoryServerClient::default()),
@@ -276,31 +286,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_asked_while_nobody_looks_on() {
-        let (watch, read_loop) = TaskWatch::begin(place(&MemoryCoordinator::new()));
+    async fn the_task_is_not_read_without_viewers() {
+        let (watch, read_loop) = TaskWatch::begin(watched_task(&MemoryCoordinator::new()));
         tokio::select! {
             () = read_loop => unreachable!(),
-            () = look_on(watch.clone()) => {}
+            () = wait_and_view(watch.clone()) => {}
         }
-        assert!(watch.viewer().newer(u64::MAX - 1).await.is_none(), "who looked is gone");
+        assert!(watch.viewer().newer(u64::MAX - 1).await.is_none(), "the watch has ended");
     }
 
-    async fn look_on(watch: TaskWatch) {
+    async fn wait_and_view(watch: TaskWatch) {
         sleep(Duration::from_secs(3600)).await;
         assert_eq!(watch.latest().number, 0);
-        let asked = watch.current().await;
-        assert_eq!(asked.number, 1);
-        assert!(asked.stale.as_ref().is_some_and(|why| why.contains("there is no task at /t")), "{:?}", asked.stale);
+        let current = watch.current().await;
+        assert_eq!(current.number, 1);
+        assert!(
+            current.stale.as_ref().is_some_and(|why| why.contains("there is no task at /t")),
+            "{:?}",
+            current.stale
+        );
         sleep(Duration::from_secs(3600)).await;
         assert_eq!(watch.latest().number, 1);
 
         let mut viewer = watch.viewer();
         for number in 2..5 {
-            assert_eq!(viewer.newer(number - 1).await.map(|look| look.number), Some(number));
+            assert_eq!(viewer.newer(number - 1).await.map(|reading| reading.number), Some(number));
         }
         drop(viewer);
         sleep(Duration::from_secs(3600)).await;
         assert!(watch.latest().number <= 6);
-        assert_eq!(watch.latest().events.after(0).count(), 1, "the same reason is told once");
+        assert_eq!(watch.latest().events.after(0).count(), 1, "the same reason is one event");
     }
 }

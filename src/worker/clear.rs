@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::jobs::JobRunner;
+use super::table_rules::may_clone;
 use crate::client::{Error, Remedy};
 use crate::model::{Node, TableName};
 use crate::protocol::MadeTable;
@@ -86,8 +87,8 @@ async fn end_statements(runner: &JobRunner) {
 fn places(runner: &JobRunner) -> Vec<NodeDatabase> {
     let task = runner.context.task();
     let mut places: BTreeMap<(String, String), NodeDatabase> = BTreeMap::new();
-    for (table, (job, plan)) in task.tables.iter().zip(runner.context.plans.iter()).enumerate() {
-        let sources = task.source(job).nodes().filter(|_| runner.context.may_clone(table));
+    for (job, plan) in task.tables.iter().zip(runner.context.plans.iter()) {
+        let sources = task.source(job).nodes().filter(|_| may_clone(plan, job));
         let sources = sources.map(|(_, node)| (node, &plan.source.database, true));
         let targets = task.target(job).nodes().map(|(_, node)| (node, &plan.target.database, false));
         for (node, database, source) in sources.chain(targets) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters of a worker. Many jobs add to them at once; they only grow.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     pieces: AtomicU64,
     rows: AtomicU64,
     bytes: AtomicU64,
@@ -14,39 +14,39 @@ pub struct Counters {
 
 /// The values of all counters at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Pieces that are recorded as copied.
-    pub pieces: u64,
+    pub(crate) pieces: u64,
     /// Rows of these pieces, counted in staging.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Uncompressed bytes of these pieces, estimated.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Batches that are recorded as published.
-    pub batches: u64,
+    pub(crate) batches: u64,
     /// Failed attempts at pieces and at publications.
-    pub failures: u64,
+    pub(crate) failures: u64,
 }
 
 impl Counters {
     /// Counts a copied piece.
-    pub fn copied(&self, rows: u64, bytes: u64) {
+    pub(crate) fn copied(&self, rows: u64, bytes: u64) {
         add(&self.pieces, 1);
         add(&self.rows, rows);
         add(&self.bytes, bytes);
     }
 
     /// Counts a published batch.
-    pub fn published(&self) {
+    pub(crate) fn published(&self) {
         add(&self.batches, 1);
     }
 
     /// Counts a failed attempt.
-    pub fn failed(&self) {
+    pub(crate) fn failed(&self) {
         add(&self.failures, 1);
     }
 
     /// Returns the current totals.
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Totals {
             pieces: read(&self.pieces),

@@ -32,7 +32,7 @@ pub enum Ending {
 
 impl Ending {
     /// Returns how a task ended, given the findings of its account. Returns `even` where the account found nothing.
-    pub fn after(even: Self, account: &Findings) -> Self {
+    pub(crate) fn after(even: Self, account: &Findings) -> Self {
         match account {
             Findings { differences, .. } if !differences.is_empty() => Self::Different,
             account if account.is_even() => even,
@@ -51,22 +51,22 @@ pub struct Summary {
     /// How the run ended.
     pub ending: Ending,
     /// The task's record.
-    pub record: TaskRecord,
+    pub(crate) record: TaskRecord,
     /// The plans.
     pub plans: Arc<Vec<TablePlan>>,
     /// The records.
     pub by_table: Vec<TableRecords>,
     /// The tables that are left on servers, and why, as lines for a person.
-    pub left: Vec<String>,
+    pub(crate) left: Vec<String>,
     /// The task, as the worker last read it.
-    pub task: Arc<Task>,
+    pub(crate) task: Arc<Task>,
     /// Whether this worker recorded the end of the task.
-    pub ended_it: bool,
+    pub(crate) ended_it: bool,
 }
 
 impl Summary {
     /// Returns the state of the task after this run. Does not look for other workers.
-    pub fn state(&self) -> TaskOverview {
+    pub(crate) fn state(&self) -> TaskOverview {
         let order = if self.ending == Ending::Cancelled { Order::Cancel } else { Order::Run };
         TaskOverview::alone(self.record.clone(), order, self.plans.clone(), self.by_table.clone())
     }

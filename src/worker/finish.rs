@@ -15,20 +15,20 @@ const CLAIM: &str = "finishing";
 
 /// The result of [`finish`].
 #[derive(Debug, Default)]
-pub struct Finish {
+pub(crate) struct Finish {
     /// The tables that are left on servers, and why, as lines for a person.
-    pub left: Vec<String>,
+    pub(crate) left: Vec<String>,
     /// Whether this worker recorded the end of the task.
-    pub ended_it: bool,
+    pub(crate) ended_it: bool,
     /// The findings of the account.
-    pub account: Findings,
+    pub(crate) account: Findings,
 }
 
 /// Settles the account of the task, removes its tables and statements from all servers, and records that it is finished. Returns
 /// `None` when the run is interrupted first.
 ///
 /// Several workers may call this at once. Each one does the work, one after the other, since the one before may have died half way.
-pub async fn finish(runner: &JobRunner, interrupt: &Interrupt) -> Result<Option<Finish>, RunError> {
+pub(crate) async fn finish(runner: &JobRunner, interrupt: &Interrupt) -> Result<Option<Finish>, RunError> {
     loop {
         let claims = runner.ledger.watch_claims().await?;
         if runner.ledger.claim(CLAIM, &runner.context.worker).await? == Outcome::Done {

@@ -7,7 +7,7 @@ use crate::client::ServerClient;
 use crate::coordinator::Coordinator;
 use crate::plan::Document;
 use crate::runtime::random::Randomness;
-use crate::task::SecretSource;
+use crate::task::{SecretSource, TaskFile};
 
 /// The parameters of a run.
 pub struct Launch {
@@ -19,8 +19,8 @@ pub struct Launch {
     pub secrets: Arc<dyn SecretSource>,
     /// The path of the task in the coordinator.
     pub task_path: String,
-    /// The XML of the task file and the name of the file, if the user gave one.
-    pub description: Option<(String, String)>,
+    /// The task file, if the user gave one.
+    pub description: Option<TaskFile>,
     /// Whether that XML replaces a stored one.
     pub upload_force: bool,
     /// The plan of `--plan`, which the run must follow where the task is not planned yet.

@@ -16,19 +16,16 @@ use crate::ledger::{ClaimChange, LedgerError, Processed, membership};
 use crate::model::counted;
 use crate::planning::errors::RunError;
 use crate::protocol::{BatchRef, BatchState, Job, Next, Order, PieceRef, PieceState};
-use crate::runtime::signals::{Hand, Interrupt};
+use crate::runtime::signals::{Interrupt, InterruptSender};
 use crate::task::SecretSource;
 use crate::task::edited::changed_task;
 
 /// The least time between two writes of `/status`. It is also written at the end.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pause before a fresh start is as long as the pause after this number of failures in a row.
-const LONG_PAUSE: u32 = 6;
-
 /// How the main loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoopEnd {
+pub(crate) enum LoopEnd {
     /// Every job is done.
     Finished,
     /// Every job that is left has failed.
@@ -48,21 +45,21 @@ pub enum LoopEnd {
 }
 
 /// The main loop of a worker.
-pub struct MainLoop<'a> {
+pub(crate) struct MainLoop<'a> {
     /// The runner of the jobs.
-    pub runner: JobRunner,
+    pub(crate) runner: JobRunner,
     /// The secrets of a description that changes.
-    pub secrets: &'a dyn SecretSource,
+    pub(crate) secrets: &'a dyn SecretSource,
     /// The elements of the task that the plan depends on.
-    pub inputs: &'a BTreeMap<String, String>,
+    pub(crate) inputs: &'a BTreeMap<String, String>,
     /// Tells when the run is to end.
-    pub interrupt: &'a Interrupt,
+    pub(crate) interrupt: &'a Interrupt,
     /// Ends jobs that only wait, when the run or a pause requires it.
-    pub breaks: Hand,
+    pub(crate) breaks: InterruptSender,
     /// Whether jobs that failed in an earlier run are tried again.
-    pub retry_failed: bool,
+    pub(crate) retry_failed: bool,
     /// The counts of the last `/status`.
-    pub processed: Processed,
+    pub(crate) processed: Processed,
 }
 
 /// The jobs in hand. Each is a task of the runtime: a job that holds the cache must go on while the loop waits for the cache.
@@ -73,7 +70,7 @@ impl MainLoop<'_> {
     ///
     /// # Errors
     /// When the coordinator is lost. Then all jobs are dropped, and their claims are gone or go with the session.
-    pub async fn work(&mut self) -> Result<LoopEnd, RunError> {
+    pub(crate) async fn work(&mut self) -> Result<LoopEnd, RunError> {
         let mut running = Running::new();
         let mut watches = self.watch().await?;
         let mut status = StatusTimer { written: Instant::now(), is_due: false, pause: STATUS_PAUSE };
@@ -223,7 +220,7 @@ impl MainLoop<'_> {
     }
 
     /// Reads every record that may have changed.
-    pub async fn refresh(&self) -> Result<(), LedgerError> {
+    pub(crate) async fn refresh(&self) -> Result<(), LedgerError> {
         let mut cache = self.runner.cache.lock().await;
         self.runner.ledger.refresh(&mut cache, &self.runner.context.plans).await
     }
@@ -266,8 +263,8 @@ impl MainLoop<'_> {
     /// Returns the jobs that failed and are tried again. `all`: every one, as at the beginning of a run. Otherwise those that another
     /// try could help, as often as the rounds allow.
     async fn failed(&self, all: bool) -> Vec<Job> {
-        let rounds = self.runner.context.worker_options.rounds;
-        let again = |transient: bool, had: u32| all || (transient && had + 1 < rounds);
+        let retry = &self.runner.context.worker_options.retry;
+        let again = |transient: bool, finished: u32| all || retry.allows_fresh_start(transient, finished);
         let cache = self.runner.cache.lock().await;
         let mut failed = Vec::new();
         for (table, records) in cache.by_table.iter().enumerate() {
@@ -291,7 +288,8 @@ impl MainLoop<'_> {
         if failed.is_empty() {
             return Ok(false);
         }
-        let pause = self.runner.context.pause(LONG_PAUSE);
+        let context = &self.runner.context;
+        let pause = context.randomness.jitter(context.worker_options.retry.pause_before_fresh_start());
         let count = counted(failed.len(), "job");
         tracing::warn!("{count} failed, to be tried afresh in {:.0} s", pause.as_secs_f64());
         tokio::select! {
@@ -344,7 +342,7 @@ impl MainLoop<'_> {
     }
 
     /// Writes `/status` from the records.
-    pub async fn write_status(&mut self) -> Result<(), LedgerError> {
+    pub(crate) async fn write_status(&mut self) -> Result<(), LedgerError> {
         self.runner.ledger.write_status(&self.runner.context.plans, &mut self.processed).await
     }
 }

@@ -10,18 +10,24 @@ use crate::ledger::{Cache, Ledger};
 use crate::nodes::pool::NodePool;
 use crate::planning::errors::{Problem, RunError};
 use crate::planning::survey::{Survey, refuse_lossy_conversions, survey};
-use crate::planning::task_file::{parse, refuse_another, refuse_differences};
+use crate::planning::task_file::{log_warnings, parse, refuse_another, refuse_differences};
 use crate::protocol::account::Findings;
 use crate::protocol::{TaskId, TaskRecord};
 use crate::runtime::fault_point::fault_point;
-use crate::task::{IfTargetNotEmpty, TableJob, Task};
+use crate::task::{IfTargetNotEmpty, TableJob, Task, TaskFile, TaskText};
 
 /// A task that this worker may work on.
 pub(super) struct Accepted {
-    pub task: Arc<Task>,
-    pub record: TaskRecord,
-    /// The surveys of the servers, with the pool that made them. `None` when other workers have planned the task.
-    pub surveyed: Option<(Box<NodePool>, Vec<Survey>)>,
+    pub(crate) task: Arc<Task>,
+    pub(crate) record: TaskRecord,
+    /// The surveys of this worker. `None` when other workers have planned the task.
+    pub(crate) surveyed: Option<Surveyed>,
+}
+
+/// The surveys of the servers, one for each table job, and the pool that made them.
+pub(super) struct Surveyed {
+    pub(crate) pool: Box<NodePool>,
+    pub(crate) surveys: Vec<Survey>,
 }
 
 /// The result of opening a task.
@@ -52,22 +58,22 @@ fn refuse_incremental(launch: &Launch, task: &Task) -> Result<(), RunError> {
 /// Reads the task, compares it with the recorded one, and creates it if it is new. Creates nothing when anything is wrong with
 /// it.
 pub(super) async fn open_task(launch: &Launch, ledger: &Ledger, pool: NodePool) -> Result<OpenedTask, RunError> {
-    let own = launch.description.as_ref().map(|(text, file)| parse(text, file, launch.secrets.as_ref())).transpose()?;
-    renew_for_file(launch, ledger, own.as_ref()).await?;
-    let stored = ledger.description().await?;
+    launch.description.iter().for_each(log_warnings);
+    renew_for_file(launch, ledger).await?;
+    let stored = ledger.description().await?.map(|text| TaskText::new(text, ledger.path("description")));
     if let Some(record) = ledger.task().await? {
         refuse_record(launch, &record)?;
-        return resume(launch, ledger, own, stored, record).await;
+        return resume(launch, ledger, stored, record).await;
     }
-    let (text, task) = description_of_new(launch, &ledger.path("description"), own, stored)?;
-    create(launch, ledger, pool, &text, task).await
+    let file = description_of_new(launch, stored)?;
+    create(launch, ledger, pool, file).await
 }
 
 /// Begins a recorded task anew when its file has changed and no row was copied yet. Fails when workers prevent that.
-async fn renew_for_file(launch: &Launch, ledger: &Ledger, own: Option<&Task>) -> Result<(), RunError> {
-    if let (Some(old), Some(task)) = (ledger.task().await?, own)
+async fn renew_for_file(launch: &Launch, ledger: &Ledger) -> Result<(), RunError> {
+    if let (Some(old), Some(file)) = (ledger.task().await?, &launch.description)
         && old.format == TaskRecord::FORMAT
-        && !renew(ledger, &old, task, &launch.worker).await?
+        && !renew(ledger, &old, &file.task, &launch.worker).await?
     {
         return Err(RunError::servers(format!(
             "the task at {} is another one, and somebody works on it: stop those workers, and the changed file is taken, since no row was \
@@ -95,44 +101,39 @@ fn refuse_record(launch: &Launch, record: &TaskRecord) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Returns the description of a new task as text and as a task: the one in the file, or else the one stored at `place`.
-fn description_of_new(
-    launch: &Launch,
-    place: &str,
-    own: Option<Task>,
-    stored: Option<String>,
-) -> Result<(String, Task), RunError> {
-    match (&launch.description, own, stored) {
-        (Some((text, _)), Some(task), None) => Ok((text.clone(), task)),
-        (Some((text, _)), Some(task), Some(_)) if launch.upload_force => Ok((text.clone(), task)),
-        (_, own, Some(stored)) => {
-            let task = parse(&stored, place, launch.secrets.as_ref())?;
-            refuse_differences(place, &task.plan_inputs(), own.as_ref())?;
-            Ok((stored, task))
+/// Returns the description of a new task: the file, or else the stored one.
+fn description_of_new(launch: &Launch, stored: Option<TaskText>) -> Result<TaskFile, RunError> {
+    match (&launch.description, stored) {
+        (Some(own), None) => Ok(own.clone()),
+        (Some(own), Some(_)) if launch.upload_force => Ok(own.clone()),
+        (own, Some(stored)) => {
+            let stored = parse(stored, launch.secrets.as_ref())?;
+            refuse_differences(&stored.name, &stored.task.plan_inputs(), task_of(own.as_ref()))?;
+            Ok(stored)
         }
-        (_, _, None) => {
+        (None, None) => {
             Err(RunError::task(format!("there is no task at {}: give its file with --task-file", launch.task_path)))
         }
     }
 }
 
+/// Returns the task of a file, if there is one.
+fn task_of(file: Option<&TaskFile>) -> Option<&Task> {
+    file.map(|file| file.task.as_ref())
+}
+
 /// Creates a task in the coordinator after a survey of its servers.
-async fn create(
-    launch: &Launch,
-    ledger: &Ledger,
-    pool: NodePool,
-    text: &str,
-    task: Task,
-) -> Result<OpenedTask, RunError> {
+async fn create(launch: &Launch, ledger: &Ledger, pool: NodePool, file: TaskFile) -> Result<OpenedTask, RunError> {
+    let TaskFile { text, task, .. } = file;
     refuse_incremental(launch, &task)?;
     let mut surveys = survey(&pool, &task).await.map_err(RunError::Problems)?;
     let lost = refuse_lossy_conversions(&pool, &task, &mut surveys).await;
     if !lost.is_empty() {
         return Err(RunError::Problems(lost));
     }
-    ledger.create_task(text, &new_record(launch, &task)).await?;
+    ledger.create_task(&text, &new_record(launch, &task)).await?;
     if launch.upload_force {
-        ledger.upload(text).await?;
+        ledger.upload(&text).await?;
     }
     fault_point("task-created").await;
     // Another worker may have been faster, perhaps with another task.
@@ -141,7 +142,7 @@ async fn create(
     };
     refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
     tracing::info!("task {} at {}: accepted", record.id.0, launch.task_path);
-    Ok(OpenedTask::Accepted(Accepted { task: Arc::new(task), record, surveyed: Some((Box::new(pool), surveys)) }))
+    Ok(OpenedTask::Accepted(Accepted { task, record, surveyed: Some(Surveyed { pool: Box::new(pool), surveys }) }))
 }
 
 /// Returns the record of a task that no worker has begun.
@@ -164,31 +165,33 @@ fn new_record(launch: &Launch, task: &Task) -> TaskRecord {
 async fn resume(
     launch: &Launch,
     ledger: &Ledger,
-    own: Option<Task>,
-    stored: Option<String>,
+    stored: Option<TaskText>,
     record: TaskRecord,
 ) -> Result<OpenedTask, RunError> {
-    refuse_another(&launch.task_path, &record.inputs, own.as_ref())?;
-    let place = ledger.path("description");
-    let task = match (own, stored, &launch.description) {
-        (Some(task), stored, Some((text, _))) if launch.upload_force => {
-            if stored.as_ref() != Some(text) {
-                ledger.upload(text).await?;
+    let own = launch.description.as_ref();
+    refuse_another(&launch.task_path, &record.inputs, task_of(own))?;
+    let task = match (own, stored) {
+        (Some(own), stored) if launch.upload_force => {
+            if stored.is_none_or(|stored| stored.text != own.text) {
+                ledger.upload(&own.text).await?;
             }
-            task
+            own.task.clone()
         }
-        (own, Some(stored), given) => {
-            let task = parse(&stored, &place, launch.secrets.as_ref())?;
-            refuse_differences(&launch.task_path, &record.inputs, Some(&task))?;
-            if own.is_some() && given.as_ref().is_some_and(|(text, _)| *text != stored) {
+        (own, Some(stored)) => {
+            let stored = parse(stored, launch.secrets.as_ref())?;
+            refuse_differences(&launch.task_path, &record.inputs, Some(&stored.task))?;
+            if own.is_some_and(|own| own.text != stored.text) {
                 tracing::warn!(
-                    "the task file differs from the task stored at {place} in what may be changed (settings, transfer, limits, max_workers); \
-                     the stored one is used: --task-upload-force replaces it"
+                    "the task file differs from the task stored at {} in what may be changed (settings, transfer, limits, max_workers); \
+                     the stored one is used: --task-upload-force replaces it",
+                    stored.name
                 );
             }
-            task
+            stored.task
         }
-        _ => return Err(RunError::servers(format!("{place} is gone from the coordinator"))),
+        (_, None) => {
+            return Err(RunError::servers(format!("{} is gone from the coordinator", ledger.path("description"))));
+        }
     };
     refuse_incremental(launch, &task)?;
     if record.finished {
@@ -197,9 +200,9 @@ async fn resume(
         ledger.refresh(&mut cache, &plans).await?;
         let (plans, by_table) = (Arc::new(plans), cache.by_table);
         let ending = Ending::after(Ending::WasFinished, &record.account);
-        let (left, task) = (Vec::new(), Arc::new(task));
+        let left = Vec::new();
         return Ok(OpenedTask::Finished(Summary { ending, record, plans, by_table, left, task, ended_it: false }));
     }
     tracing::info!("task {} at {}: joining", record.id.0, launch.task_path);
-    Ok(OpenedTask::Accepted(Accepted { task: Arc::new(task), record, surveyed: None }))
+    Ok(OpenedTask::Accepted(Accepted { task, record, surveyed: None }))
 }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::context::WorkerOptions;
 use crate::ledger::membership::any;
 use crate::ledger::{Ledger, Outcome};
 use crate::model::{Node, counted};
 use crate::nodes::pool::NodePool;
-use crate::plan::{Document, TablePlan};
+use crate::plan::{Document, RemarkSubject, TablePlan};
 use crate::planning::document::document;
 use crate::planning::errors::{Problem, RunError};
 use crate::planning::plan_all::{fit, plan_all};
@@ -22,14 +21,22 @@ use crate::task::Task;
 /// The name of the claim on planning a task.
 const CLAIM: &str = "planning";
 
-/// Plans and prepares the task, or waits until another worker has. Returns `None` when the run is interrupted first. The second
-/// element of `terms` is the plan of `--plan`, which the run must follow.
-pub async fn prepare(
+/// What a worker is bound to when it plans a task.
+#[derive(Clone, Copy)]
+pub(crate) struct PlanTerms<'a> {
+    /// Whether rows that the target held before must stay, whatever the task says.
+    pub(crate) safe_mode: bool,
+    /// The plan of `--plan`, which the run must follow.
+    pub(crate) agreed: Option<&'a Document>,
+}
+
+/// Plans and prepares the task, or waits until another worker has. Returns `None` when the run is interrupted first.
+pub(crate) async fn prepare(
     pool: &NodePool,
     ledger: &Ledger,
     task: &Task,
     surveys: Option<Vec<Survey>>,
-    terms: (&WorkerOptions, Option<&Document>),
+    terms: PlanTerms<'_>,
     worker: &str,
     interrupt: &Interrupt,
 ) -> Result<Option<Vec<TablePlan>>, RunError> {
@@ -41,7 +48,7 @@ pub async fn prepare(
         let record = record.ok_or_else(|| RunError::servers("the task was deleted from the coordinator"))?;
         if record.planned && record.prepared {
             let plans = ledger.plans(task.tables.len()).await?;
-            if terms.1.is_some_and(|agreed| !agreed.tables.iter().map(|table| &table.plan).eq(&plans)) {
+            if terms.agreed.is_some_and(|agreed| !agreed.tables.iter().map(|table| &table.plan).eq(&plans)) {
                 let line = "the task was planned before, and not as --plan says: leave it out to go on with the plan that is there";
                 return Err(RunError::servers(line));
             }
@@ -80,7 +87,7 @@ async fn plan_and_create(
     ledger: &Ledger,
     task: &Task,
     surveys: Option<Vec<Survey>>,
-    (worker_options, agreed): (&WorkerOptions, Option<&Document>),
+    terms: PlanTerms<'_>,
     record: &TaskRecord,
 ) -> Result<(), RunError> {
     let surveys = match surveys {
@@ -102,8 +109,8 @@ async fn plan_and_create(
             let earlier = ledger.earlier(record, table).await?;
             previous.push(earlier.map(|earlier| PreviousPasses { earlier, drops_vanished: record.drops_vanished }));
         }
-        let mut plans = plan_all(pool, task, &surveys, worker_options.safe_mode, &previous).await?;
-        if let Some(agreed) = agreed {
+        let mut plans = plan_all(pool, task, &surveys, terms.safe_mode, &previous).await?;
+        if let Some(agreed) = terms.agreed {
             let now = document(pool, task, &surveys, plans).await?;
             let changes = agreed.changes(&now);
             if !changes.is_empty() {
@@ -139,7 +146,7 @@ fn describe(plan: &TablePlan) {
         counted(plan.pieces.len(), "piece")
     );
     // The worker that transfers the rows logs the transfer.
-    for remark in plan.remarks.iter().filter(|remark| !remark.starts_with("transfer: ")) {
+    for remark in plan.remarks.iter().filter(|remark| remark.about != RemarkSubject::Transfer) {
         tracing::warn!(table = plan.name, "table {}: {remark}", plan.name);
     }
 }

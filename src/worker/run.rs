@@ -1,7 +1,6 @@
 //! One run of a worker, from the task file to the end of the task.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::Mutex;
@@ -12,8 +11,9 @@ use super::finish::{self, Finish};
 use super::jobs::JobRunner;
 use super::main_loop::{LoopEnd, MainLoop};
 use super::next_pass::next_pass;
-use super::open_task::{Accepted, OpenedTask, open_task};
-use super::prepare::prepare;
+use super::open_task::{Accepted, OpenedTask, Surveyed, open_task};
+use super::prepare::{PlanTerms, prepare};
+use super::retry_policy::{FIRST_RECONNECT_PAUSE, next_reconnect_pause};
 use super::view::View;
 use crate::coordinator::Error as CoordinatorError;
 use crate::ledger::membership::{self, WorkerPlace};
@@ -22,8 +22,8 @@ use crate::nodes::pool::NodePool;
 use crate::plan::PiecePlan;
 use crate::planning::errors::RunError;
 use crate::planning::shared_partitions::batches_before;
-use crate::protocol::{self, Preferences, TaskRecord};
-use crate::runtime::signals::{Hand, Interrupt};
+use crate::protocol::{self, PiecePreference, Preferences, TaskRecord};
+use crate::runtime::signals::{Interrupt, InterruptSender};
 use crate::task::edited::changed_task;
 use crate::worker::ending::{Ending, Summary};
 use crate::worker::launch::Launch;
@@ -44,7 +44,7 @@ pub async fn run(
 ///
 /// # Errors
 /// As [`run`]'s.
-pub async fn run_seen(
+pub(crate) async fn run_seen(
     launch: Launch,
     interrupt: &Interrupt,
     view: &View,
@@ -123,7 +123,7 @@ pub async fn run_seen(
 
 /// Returns a new session, however long that takes.
 async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn crate::coordinator::Session>, RunError> {
-    let mut pause = Duration::from_millis(200);
+    let mut pause = FIRST_RECONNECT_PAUSE;
     loop {
         match launch.coordinator.session().await {
             Ok(session) => return Ok(session),
@@ -134,7 +134,7 @@ async fn reconnect(launch: &Launch, interrupt: &Interrupt) -> Result<Arc<dyn cra
                     () = interrupt.finish() => return Err(error.into()),
                     () = tokio::time::sleep(launch.randomness.jitter(pause)) => {}
                 }
-                pause = (pause * 2).min(Duration::from_secs(30));
+                pause = next_reconnect_pause(pause);
             }
             Err(error) => return Err(error.into()),
         }
@@ -177,7 +177,7 @@ impl<F: Fn() -> NodePool> Run<'_, F> {
             let Some(context) = self.prepare_context(accepted).await? else {
                 return Ok(Some(ended(Ending::Interrupted, accepted)));
             };
-            let (breaks, interrupt) = Interrupt::by_hand();
+            let (breaks, interrupt) = Interrupt::manual();
             let runner = self.job_runner(context, interrupt).await?;
             let end = self.work(&runner, breaks, accepted, alone).await?;
             accepted.task = runner.context.task();
@@ -202,14 +202,13 @@ impl<F: Fn() -> NodePool> Run<'_, F> {
 
     /// Prepares the task for copying. Returns what jobs need to know, or `None` when the run is interrupted.
     async fn prepare_context(&self, accepted: &mut Accepted) -> Result<Option<Arc<WorkerContext>>, RunError> {
-        let (worker_options, agreed) = (&self.launch.worker_options, self.launch.agreed.as_ref());
+        let worker_options = &self.launch.worker_options;
+        let terms = PlanTerms { safe_mode: worker_options.safe_mode, agreed: self.launch.agreed.as_ref() };
         let (pool, surveys) = match accepted.surveyed.take() {
-            Some((pool, surveys)) => (*pool, Some(surveys)),
+            Some(Surveyed { pool, surveys }) => (*pool, Some(surveys)),
             None => ((self.pool)(), None),
         };
-        let options = (worker_options, agreed);
-        let prepared =
-            prepare(&pool, self.ledger, &accepted.task, surveys, options, self.worker, self.interrupt).await?;
+        let prepared = prepare(&pool, self.ledger, &accepted.task, surveys, terms, self.worker, self.interrupt).await?;
         let Some(plans) = prepared else { return Ok(None) };
         Ok(Some(Arc::new(WorkerContext::new(
             pool,
@@ -236,7 +235,7 @@ impl<F: Fn() -> NodePool> Run<'_, F> {
     async fn work(
         &self,
         runner: &JobRunner,
-        breaks: Hand,
+        breaks: InterruptSender,
         accepted: &Accepted,
         alone: bool,
     ) -> Result<LoopEnd, RunError> {
@@ -349,10 +348,11 @@ fn preferences(context: &WorkerContext, table: usize) -> Preferences {
         shards.iter().map(|shard| shard.replicas.iter().any(|node| context.pool.is_near(node))).collect()
     };
     let is_near = |piece: &PiecePlan| piece.sources.iter().any(|share| near[share.shard]);
+    let preference = |piece: &PiecePlan| PiecePreference { near: is_near(piece), rows: piece.rows() };
     let bytes = |batch: usize| plan.partitions_of(batch).iter().map(|partition| partition.bytes).sum();
     Preferences {
         bytes: (0..plan.batches.len()).map(bytes).collect(),
-        pieces: plan.pieces.iter().map(|piece| (is_near(piece), piece.rows())).collect(),
+        pieces: plan.pieces.iter().map(preference).collect(),
         after: batches_before(&context.task(), &context.plans, table),
     }
 }

@@ -32,7 +32,11 @@ pub struct TargetSize {
 
 /// Returns the sizes of the planned partitions on each target shard, whoever wrote their rows, and a line for each shard of which
 /// no replica answers. Reads `system.parts` of one replica of each shard.
-pub async fn measure(client: &dyn ServerClient, task: &Task, plans: &[TablePlan]) -> (Vec<TargetSize>, Vec<String>) {
+pub(crate) async fn measure(
+    client: &dyn ServerClient,
+    task: &Task,
+    plans: &[TablePlan],
+) -> (Vec<TargetSize>, Vec<String>) {
     let shards = task.tables.iter().zip(plans).enumerate().flat_map(|(table, (job, plan))| {
         let shards = &task.target(job).shards;
         plan.target_shards().filter_map(move |shard| Some((table, plan, shard, shards.get(shard)?)))

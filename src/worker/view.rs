@@ -15,11 +15,10 @@ use crate::ledger::overview::TaskOverview;
 use crate::ledger::{Cache, LedgerError, membership};
 use crate::model::{AttemptNo, Node};
 use crate::protocol::{
-    BatchRecord, BatchRef, BatchState, Claim, Job, MadeStatement, Order, PieceRecord, PieceRef, PieceState,
-    TableRecords, TaskRecord,
+    BatchRef, BatchState, Claim, HeldClaim, Job, MadeStatement, Order, PieceRef, PieceState, TableRecords, TaskRecord,
 };
 
-pub use super::counters::Totals;
+pub(crate) use super::counters::Totals;
 
 /// How long to wait for the statements of a server, or for the cache of the worker.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,54 +42,56 @@ struct WorkerState {
 pub(super) struct ShownGuard<'a>(&'a View);
 
 /// A reader of the view.
-pub struct Watcher {
+pub(crate) struct Watcher {
     shown: watch::Receiver<Option<WorkerState>>,
     cache: Cache,
 }
 
 /// A piece that the worker copies now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InHand {
+pub(crate) struct RunningPiece {
     /// The piece.
-    pub piece: PieceRef,
+    pub(crate) piece: PieceRef,
     /// The number of the attempt.
-    pub attempt: AttemptNo,
+    pub(crate) attempt: AttemptNo,
     /// The table job, and the partition or the number of partitions.
-    pub name: String,
+    pub(crate) name: String,
     /// The planned number of rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The number of rows read or written so far, according to the servers.
-    pub so_far: u64,
+    pub(crate) so_far: u64,
 }
 
 impl View {
     /// Creates a reader.
-    pub fn watcher(&self) -> Watcher {
+    pub(crate) fn watcher(&self) -> Watcher {
         Watcher { shown: self.shown.subscribe(), cache: Cache::default() }
     }
 
     /// Returns the totals of the worker so far.
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         self.counters.totals()
     }
 
     /// Returns the counters of the worker.
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
     /// Returns how many pieces and batches the worker works on, according to the records in its cache. Returns `None` when it is not
     /// at work.
-    pub async fn jobs_in_hand(&self) -> Option<(usize, usize)> {
+    pub(crate) async fn jobs_in_hand(&self) -> Option<(usize, usize)> {
         let WorkerState { runner, .. } = self.shown.borrow().clone()?;
         let worker = &runner.context.worker;
         let cache = runner.cache.lock().await;
-        let pieces = cache.by_table.iter().flat_map(|records| &records.pieces);
-        let copies =
-            |record: &&PieceRecord| matches!(&record.state, PieceState::Running { worker: holder } if holder == worker);
-        let batches = cache.by_table.iter().flat_map(|records| &records.batches);
-        let publishes = |record: &&BatchRecord| matches!(&record.state, BatchState::Publishing { worker: holder, .. } if holder == worker);
-        Some((pieces.filter(copies).count(), batches.filter(publishes).count()))
+        let (mut copies, mut publications) = (0, 0);
+        for (job, _) in held_jobs(&cache.by_table).filter(|(_, holder)| holder == worker) {
+            match job {
+                Job::Copy(_) => copies += 1,
+                Job::Publish(_) => publications += 1,
+            }
+        }
+        Some((copies, publications))
     }
 
     /// Shows a worker until the returned guard is dropped.
@@ -102,7 +103,7 @@ impl View {
     }
 
     /// Returns the last known state of the task, after the run. Asks no server. Returns `None` when the worker never was at work.
-    pub async fn last(&self) -> Option<TaskOverview> {
+    pub(crate) async fn last(&self) -> Option<TaskOverview> {
         let WorkerState { runner, record } = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         // No job should hold the lock now. If one hangs, there is no overview.
         let cache = tokio::time::timeout(ANSWER_TIMEOUT, runner.cache.lock()).await.ok()?;
@@ -119,7 +120,7 @@ impl Drop for ShownGuard<'_> {
 
 impl Watcher {
     /// Waits until the worker is at work. Never returns when the worker has ended.
-    pub async fn at_work(&mut self) {
+    pub(crate) async fn at_work(&mut self) {
         if self.shown.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -127,7 +128,7 @@ impl Watcher {
 
     /// Reads the whole task as it is recorded now, without the statements on servers. Returns `None` when the worker is not at work, or
     /// the coordinator did not answer.
-    pub async fn read(&mut self) -> Option<TaskOverview> {
+    pub(crate) async fn read(&mut self) -> Option<TaskOverview> {
         let WorkerState { runner, record } = self.shown.borrow().clone()?;
         match self.read_records(&runner, record).await {
             Ok(overview) => Some(overview),
@@ -150,12 +151,9 @@ impl Watcher {
             max_jobs_per_server: task.max_jobs_per_server.map(std::num::NonZeroU32::get),
             max_workers: Some(task.max_workers).filter(|limit| *limit != u32::MAX),
             plans: context.plans.clone(),
-            claims: self
-                .cache
-                .by_table
-                .iter()
-                .enumerate()
-                .flat_map(|(table, records)| claims(table, records))
+            // Reading the claims themselves would take a request for each of them.
+            claims: held_jobs(&self.cache.by_table)
+                .map(|(job, worker)| HeldClaim { claim: Claim::Job(job), worker: worker.to_owned() })
                 .collect(),
             by_table: self.cache.by_table.clone(),
             places: membership::places(&runner.ledger).await?,
@@ -166,29 +164,25 @@ impl Watcher {
     }
 
     /// Returns the pieces that this worker copies now. Asks each of their nodes once.
-    pub async fn in_hand(&self) -> Vec<InHand> {
+    pub(crate) async fn running_pieces(&self) -> Vec<RunningPiece> {
         let Some(WorkerState { runner, .. }) = self.shown.borrow().clone() else { return Vec::new() };
         let context = &runner.context;
-        let (mut in_hand, mut nodes): (Vec<InHand>, BTreeMap<String, Arc<Node>>) = Default::default();
+        let (mut running_pieces, mut nodes): (Vec<RunningPiece>, BTreeMap<String, Arc<Node>>) = Default::default();
         {
             let cache = runner.cache.lock().await;
-            for (table, records) in cache.by_table.iter().enumerate() {
-                for (piece, record) in records.pieces.iter().enumerate() {
-                    if matches!(&record.state, PieceState::Running { worker } if *worker == context.worker) {
-                        let plan = &context.plans[table];
-                        let piece_ref = PieceRef { table, index: piece };
-                        let batch = records.batch_of[piece];
-                        let what = match plan.partitions_of(batch) {
-                            [one] => one.name.clone(),
-                            many => format!("{} partitions", many.len()),
-                        };
-                        let name = format!("{} piece {piece} ({what})", plan.name);
-                        let (attempt, rows) = (record.attempt, plan.pieces[piece].rows());
-                        in_hand.push(InHand { piece: piece_ref, attempt, name, rows, so_far: 0 });
-                        for node in context.statement_nodes(piece_ref, &records.batches[batch].nodes) {
-                            nodes.insert(node.url(), node);
-                        }
-                    }
+            for (job, _) in held_jobs(&cache.by_table).filter(|(_, holder)| *holder == context.worker) {
+                let Job::Copy(piece) = job else { continue };
+                let (plan, records) = (&context.plans[piece.table], &cache.by_table[piece.table]);
+                let batch = records.batch_of[piece.index];
+                let what = match plan.partitions_of(batch) {
+                    [one] => one.name.clone(),
+                    many => format!("{} partitions", many.len()),
+                };
+                let name = format!("{} piece {} ({what})", plan.name, piece.index);
+                let (attempt, rows) = (records.pieces[piece.index].attempt, plan.pieces[piece.index].rows());
+                running_pieces.push(RunningPiece { piece, attempt, name, rows, so_far: 0 });
+                for node in context.statement_nodes(piece, &records.batches[batch].nodes) {
+                    nodes.insert(node.url(), node);
                 }
             }
         }
@@ -196,14 +190,14 @@ impl Watcher {
         let answers =
             join_all(nodes.values().map(|node| tokio::time::timeout(ANSWER_TIMEOUT, client.running(node, &prefix))));
         let statements: Vec<_> = answers.await.into_iter().flatten().flatten().flatten().collect();
-        for held in &mut in_hand {
+        for held in &mut running_pieces {
             let of_piece = |statement: &&Running| {
                 let origin = MadeStatement::parse(&statement.query_id);
                 origin.is_some_and(|origin| origin.piece == held.piece && origin.attempt == held.attempt)
             };
             held.so_far = rows_so_far(statements.iter().filter(of_piece)).min(held.rows);
         }
-        in_hand
+        running_pieces
     }
 }
 
@@ -221,15 +215,17 @@ fn rows_so_far<'a>(statements: impl Iterator<Item = &'a Running>) -> u64 {
     written.unwrap_or(read)
 }
 
-/// Returns the claims according to the records. Reading the claims themselves would take a request for each of them.
-fn claims(table: usize, records: &TableRecords) -> impl Iterator<Item = (Claim, String)> + '_ {
-    let pieces = records.pieces.iter().enumerate().filter_map(move |(piece, record)| match &record.state {
-        PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, index: piece }), worker)),
-        _ => None,
-    });
-    let batches = records.batches.iter().enumerate().filter_map(move |(batch, record)| match &record.state {
-        BatchState::Publishing { worker, .. } => Some((Job::Publish(BatchRef { table, index: batch }), worker)),
-        _ => None,
-    });
-    pieces.chain(batches).map(|(job, worker)| (Claim::Job(job), worker.clone()))
+/// Returns the jobs that workers hold according to the records, each with its worker.
+fn held_jobs(by_table: &[TableRecords]) -> impl Iterator<Item = (Job, &str)> {
+    by_table.iter().enumerate().flat_map(|(table, records)| {
+        let pieces = records.pieces.iter().enumerate().filter_map(move |(index, record)| match &record.state {
+            PieceState::Running { worker } => Some((Job::Copy(PieceRef { table, index }), worker.as_str())),
+            _ => None,
+        });
+        let batches = records.batches.iter().enumerate().filter_map(move |(index, record)| match &record.state {
+            BatchState::Publishing { worker, .. } => Some((Job::Publish(BatchRef { table, index }), worker.as_str())),
+            _ => None,
+        });
+        pieces.chain(batches)
+    })
 }

@@ -100,7 +100,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
 const LONGEST_FILE: usize = 450;
 
 #[test]
-fn a_room_imports_what_the_table_allows_and_the_table_allows_no_more() {
+fn each_room_imports_exactly_the_rooms_that_the_table_lists() {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for import in imports(&sources()) {
         let [from, to] = [import.from, import.to].map(|module| module[0].clone());
@@ -127,7 +127,7 @@ fn a_room_imports_only_rooms_above_it() {
 }
 
 #[test]
-fn the_front_page_lists_the_rooms_in_their_order() {
+fn lib_rs_lists_the_rooms_in_the_order_of_the_table() {
     let text = fs::read_to_string("src/lib.rs").unwrap();
     let listed: Vec<&str> =
         text.lines().filter_map(|line| Some(line.strip_prefix("//! - [`")?.split_once('`')?.0)).collect();
@@ -151,7 +151,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn no_file_is_too_long() {
+fn no_file_has_more_than_450_lines() {
     let too_long: Vec<(PathBuf, usize)> = ["src", "tests", "benches", "examples"]
         .into_iter()
         .flat_map(|folder| rust_files(Path::new(folder)))

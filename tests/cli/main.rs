@@ -1,4 +1,4 @@
-//! The command line as a person or a script meets it: the real binary, its exit code, its words, what it leaves behind.
+//! The command line of the real binary: exit codes, messages, and files that it creates.
 
 mod wrong;
 
@@ -50,7 +50,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn help_is_no_error_and_names_each_flag() {
+fn help_exits_with_0_and_names_every_flag() {
     for line in [&["--help"][..], &["run", "--help"]] {
         let output = Place::new().copier(line);
         assert_eq!(output.status.code(), Some(0));
@@ -99,7 +99,7 @@ fn help_is_no_error_and_names_each_flag() {
 }
 
 #[test]
-fn help_of_cleanup_has_examples_and_is_named_in_the_general_help() {
+fn cleanup_has_its_own_help_and_a_line_in_the_general_help() {
     let output = Place::new().copier(&["cleanup", "--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).expect("help is text");
@@ -115,7 +115,7 @@ fn help_of_cleanup_has_examples_and_is_named_in_the_general_help() {
 }
 
 #[test]
-fn help_of_the_verbs_before_a_copy_has_examples() {
+fn help_of_check_verify_init_and_reverse_has_examples() {
     for (verb, flags) in [
         ("check", &["--task-file", "--task-path", "--format"][..]),
         ("verify", &["--task-file", "--task-path", "--by", "--sample", "--date", "--keys", "--format"]),
@@ -133,7 +133,7 @@ fn help_of_the_verbs_before_a_copy_has_examples() {
 }
 
 #[test]
-fn the_version_is_printed() {
+fn version_prints_the_version_of_the_program() {
     let output = Place::new().copier(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
     let line = format!("clickhouse-copier {}\n", env!("CARGO_PKG_VERSION"));
@@ -150,34 +150,34 @@ fn a_failure_is_shown_at_every_log_level() {
 }
 
 #[test]
-fn json_lines_are_json() {
+fn every_line_of_a_json_log_is_json() {
     let output =
         Place::new().copier(&[&GOOD[..], &["--log-format=json", "--experimental-use-sample-offset=1"]].concat());
-    let said = stderr(&output);
-    assert!(said.contains("no longer needed"), "{said}");
-    for line in said.lines() {
+    let message = stderr(&output);
+    assert!(message.contains("no longer needed"), "{message}");
+    for line in message.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }
 }
 
 #[test]
-fn a_daemon_that_fails_before_it_works_says_so_to_whoever_started_it() {
+fn a_daemon_that_cannot_start_prints_its_error_and_returns_its_exit_code() {
     let place = Place::new();
     let in_front = place.copier(&GOOD);
     let behind = place.copier(&[&GOOD[..], &["--daemon", "--pid-file=copier.pid"]].concat());
     assert_eq!(behind.status.code(), in_front.status.code());
     assert_ne!(behind.status.code(), Some(0));
     // The same sentence, once, and without the time stamp of a log line.
-    let said = stderr(&behind);
-    let sentence = said.trim_start_matches("clickhouse-copier: ").trim_end();
-    assert!(!sentence.is_empty() && stderr(&in_front).contains(sentence), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let message = stderr(&behind);
+    let sentence = message.trim_start_matches("clickhouse-copier: ").trim_end();
+    assert!(!sentence.is_empty() && stderr(&in_front).contains(sentence), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
     assert!(behind.stdout.is_empty());
     assert!(!place.path().join("copier.pid").exists());
 }
 
 #[test]
-fn a_pid_file_in_use_is_refused_in_front_and_behind() {
+fn a_pid_file_in_use_is_refused_in_the_foreground_and_as_a_daemon() {
     let place = Place::new();
     let path = place.path().join("copier.pid");
     let held = fs::File::create(&path).expect("the pid file");
@@ -186,15 +186,15 @@ fn a_pid_file_in_use_is_refused_in_front_and_behind() {
     for more in [&["--pid-file=copier.pid"][..], &["--pidfile", "copier.pid", "--daemon"]] {
         let output = place.copier(&[&GOOD[..], more].concat());
         assert_eq!(output.status.code(), Some(1));
-        let said = stderr(&output);
-        assert!(said.contains("copier.pid: already running as process 4242"), "{said}");
+        let message = stderr(&output);
+        assert!(message.contains("copier.pid: already running as process 4242"), "{message}");
     }
     assert_eq!(fs::read_to_string(&path).expect("still there"), "4242\n");
 }
 
-/// A task that is wrong is told before anything is made, without ZooKeeper as with it.
+/// A wrong task file is reported before anything is created, with and without ZooKeeper.
 #[test]
-fn a_wrong_task_leaves_no_state_behind() {
+fn a_wrong_task_file_creates_no_state_directory() {
     let place = Place::new();
     let before = place.names();
     let output = place.copier(&["run", "--task-file", "task.xml"]);
@@ -204,7 +204,7 @@ fn a_wrong_task_leaves_no_state_behind() {
 }
 
 #[test]
-fn shells_and_man_are_told_every_verb() {
+fn completions_and_the_man_page_list_every_verb() {
     for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
         let output = Place::new().copier(arguments);
         let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
@@ -218,10 +218,10 @@ fn shells_and_man_are_told_every_verb() {
     }
 }
 
-/// Everything that the program prints without a server, and the help of each verb: where standard output takes nothing, that is a
-/// failure and one line.
+/// Everything that the program prints without a server, and the help of each verb: if standard output is full, the program fails with
+/// one line.
 #[test]
-fn what_cannot_be_printed_is_a_failure() {
+fn a_full_standard_output_is_an_error() {
     let mut lines: Vec<Vec<String>> = vec![vec!["--version".into()], vec!["--help".into()], vec!["man".into()]];
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         lines.push(vec!["completions".into(), shell.into()]);
@@ -234,14 +234,14 @@ fn what_cannot_be_printed_is_a_failure() {
     for line in lines {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
         let output = place.command(&line).stdout(full).output().expect("the binary starts");
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{line:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{line:?}: {said}");
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{line:?}: {message}");
         assert!(
-            said.starts_with("clickhouse-copier: cannot write to standard output: No space left"),
-            "{line:?}: {said}"
+            message.starts_with("clickhouse-copier: cannot write to standard output: No space left"),
+            "{line:?}: {message}"
         );
-        // A reader that leaves is no failure.
+        // A closed pipe is not a failure.
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let output = place.command(&line).stdout(writer).output().expect("the binary starts");
@@ -249,9 +249,9 @@ fn what_cannot_be_printed_is_a_failure() {
     }
 }
 
-/// A terminal does what it is told by whoever wrote a name; here that is the command line itself.
+/// Messages repeat arguments of the command line, which may contain control characters.
 #[test]
-fn a_terminal_is_told_nothing_by_what_was_typed() {
+fn control_characters_of_the_command_line_are_not_printed() {
     const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}2J\u{7f}\u{202e}\ry";
     let place = Place::new();
     fs::write(place.path().join(HOSTILE), "<clickhouse/>").expect("a file");
@@ -282,9 +282,9 @@ fn a_terminal_is_told_nothing_by_what_was_typed() {
     }
 }
 
-/// A task's secrets may be in the environment of a run; a hook gets what programs need to work, and no more.
+/// The environment of a run may contain secrets. A hook gets only the variables that programs need.
 #[test]
-fn a_hook_gets_only_what_is_documented_of_the_environment() {
+fn a_hook_gets_only_documented_environment_variables() {
     let place = Place::new();
     let passed = ["HOME=/home/x", "LC_TIME=C", "LANG=C.UTF-8", "https_proxy=http://p:1", "TZ=UTC"];
     let kept = ["COPIER_PASSWORD=hush", "AWS_SECRET_ACCESS_KEY=hush", "NOTIFY_SOCKET=/nowhere", "RUST_LOG=info"];
@@ -299,17 +299,17 @@ fn a_hook_gets_only_what_is_documented_of_the_environment() {
     let page = include_str!("../../docs/reports-and-hooks.md");
     for line in found.lines() {
         let name = line.split('=').next().unwrap_or_default();
-        // A shell sets some itself.
-        let told = page.contains(&format!("`{name}`"))
+        // The shell sets some variables itself.
+        let documented = page.contains(&format!("`{name}`"))
             || name.starts_with("LC_")
             || ["PWD", "SHLVL", "_", "OLDPWD"].contains(&name);
-        assert!(told && !line.contains("hush"), "{line}");
+        assert!(documented && !line.contains("hush"), "{line}");
     }
 }
 
-/// Another user who may write to the folder cannot have another file written.
+/// A user who may write to the folder cannot make the program write another file.
 #[test]
-fn a_link_leads_neither_pid_file_nor_state_elsewhere() {
+fn symbolic_links_cannot_redirect_the_pid_file_or_the_state() {
     let place = Place::new();
     let victim = place.path().join("victim");
     fs::write(&victim, "").expect("a file");

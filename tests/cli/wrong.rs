@@ -1,8 +1,8 @@
-//! Command lines that are wrong: each is one line on standard error and exit code 2.
+//! Wrong command lines: each gives one line on standard error and exit code 2.
 
 use super::{GOOD, Place, stderr};
 
-/// A wrong command line, and words that its message has.
+/// A wrong command line and words of its message.
 type Wrong = (&'static [&'static str], &'static [&'static str]);
 
 /// Wrong command lines after [`GOOD`], with words that the message has.
@@ -104,19 +104,19 @@ const WHOLE: [Wrong; 57] = [
 ];
 
 #[test]
-fn a_wrong_command_line_is_one_line_and_exit_2_and_leaves_nothing_behind() {
+fn a_wrong_command_line_prints_one_line_exits_with_2_and_creates_nothing() {
     let after_good = AFTER_GOOD.map(|(arguments, words)| ([&GOOD[..], arguments].concat(), words));
     let whole = WHOLE.map(|(arguments, words)| (arguments.to_vec(), words));
     let place = Place::new();
     let before = place.names();
     for (line, words) in after_good.into_iter().chain(whole) {
         let output = place.copier(&line);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{line:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{line:?}: {said}");
-        assert!(said.starts_with("clickhouse-copier: "), "{line:?}: {said}");
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{line:?}: {message}");
+        assert!(message.starts_with("clickhouse-copier: "), "{line:?}: {message}");
         for word in words {
-            assert!(said.contains(word), "{line:?} does not say {word:?}: {said}");
+            assert!(message.contains(word), "{line:?} does not say {word:?}: {message}");
         }
         assert!(output.stdout.is_empty(), "{line:?}");
         assert_eq!(place.names(), before, "{line:?} left something behind");

@@ -48,8 +48,8 @@ fn is_a_page(name: &str) -> bool {
 fn section_fault(before: &str, after: &str) -> Option<String> {
     let Some(number) = number(after) else { return Some("§ without a number".to_owned()) };
     let Some(page) = page_at_the_end(before) else { return Some(format!("§{number} of no page")) };
-    let there = text(page).lines().any(|line| line.starts_with(&format!("## {number}. ")));
-    (!there).then(|| format!("{page} has no section {number}"))
+    let exists = text(page).lines().any(|line| line.starts_with(&format!("## {number}. ")));
+    (!exists).then(|| format!("{page} has no section {number}"))
 }
 
 /// Returns what is wrong with what follows a page or its other name, but for sections.
@@ -58,8 +58,8 @@ fn page_fault(page: &str, after: &str) -> Option<String> {
         return Some(format!("there is no {page}"));
     }
     let trap = after.strip_prefix(", T").and_then(number)?;
-    let there = text(page).lines().any(|line| line.starts_with(&format!("| T{trap} |")));
-    (!there).then(|| format!("{page} has no trap T{trap}"))
+    let exists = text(page).lines().any(|line| line.starts_with(&format!("| T{trap} |")));
+    (!exists).then(|| format!("{page} has no trap T{trap}"))
 }
 
 /// The faults of all citations of a text, and how many there are.
@@ -89,7 +89,7 @@ fn faults(text: &str) -> (usize, Vec<String>) {
 }
 
 #[test]
-fn every_citation_in_the_code_leads_somewhere() {
+fn every_citation_in_the_code_names_a_page_and_section_that_exist() {
     let mut files = Vec::new();
     for folder in ["src", "tests", "benches", "examples"] {
         sources(&path(folder), &mut files);
@@ -111,7 +111,7 @@ fn every_citation_in_the_code_leads_somewhere() {
 }
 
 #[test]
-fn a_citation_that_leads_nowhere_is_found() {
+fn a_citation_of_a_missing_page_or_section_is_found() {
     for wrong in [
         "/// (design §99)",
         "//! As docs/nothing-there.md says.",

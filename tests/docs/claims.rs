@@ -1,4 +1,5 @@
-//! What docs/security.md and docs/limits.md claim, line by line, is shown by tests that exist. So are the facts of docs/clickhouse-behaviour.md that name a test.
+//! Each claim of docs/security.md and docs/limits.md names a test that exists. So does each fact of docs/clickhouse-behaviour.md that
+//! names a test.
 
 use std::path::Path;
 
@@ -31,7 +32,8 @@ fn code() -> String {
     files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
 }
 
-/// The tests by which facts of a page are known: they stand in brackets at the end of an item or a paragraph, or in the last cell of the table of traps.
+/// Returns the tests that a page cites for its facts: in brackets at the end of an item or a paragraph, or in the last cell of the
+/// table of traps.
 fn witnesses(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     for part in page.replace("\n- ", "\n\n- ").split("\n\n") {
@@ -57,7 +59,7 @@ fn each_fact_about_servers_names_a_test_that_exists() {
 }
 
 #[test]
-fn each_claim_names_a_test_that_is_there() {
+fn each_claim_about_security_and_limits_names_a_test_that_exists() {
     let code = code();
     for file in ["docs/security.md", "docs/limits.md"] {
         let claims = claims(file);

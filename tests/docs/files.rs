@@ -1,10 +1,10 @@
-//! Files that documents show are files that the program accepts.
+//! The program accepts the files that documents show.
 
 use clickhouse_copier::task::{GivenSecrets, KeeperConfig, Task};
 
 use super::documents;
 
-/// What stands in fenced blocks of a language.
+/// Returns the text of all fenced blocks of a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Option<(String, bool)> = None;
@@ -24,7 +24,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn xml_of_the_documents_is_taken_without_a_word() {
+fn xml_files_in_the_documents_are_accepted_without_warnings() {
     let secrets =
         GivenSecrets { env: [("BACKUP_PASSWORD".to_owned(), "b4ckup".to_owned())].into(), ..GivenSecrets::default() };
     let mut count = 0;
@@ -36,8 +36,8 @@ fn xml_of_the_documents_is_taken_without_a_word() {
                 false => Task::parse(&block, &secrets).map(|parsed| parsed.warnings),
             };
             let warnings = warnings.unwrap_or_else(|faults| panic!("{file}: {faults}\n{block}"));
-            let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-            assert!(told.is_empty(), "{file}: {told:?}\n{block}");
+            let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+            assert!(texts.is_empty(), "{file}: {texts:?}\n{block}");
         }
     }
     assert!(count >= 3, "{count} files are shown");

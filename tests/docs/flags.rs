@@ -20,7 +20,7 @@ fn flags() -> BTreeMap<String, BTreeSet<String>> {
     all
 }
 
-/// What looks like a long flag.
+/// Returns everything that looks like a long flag.
 fn mentioned(text: &str) -> BTreeSet<String> {
     let begins =
         text.match_indices("--").filter(|(at, _)| !text[..*at].ends_with(|c: char| c == '-' || c.is_alphanumeric()));
@@ -58,28 +58,28 @@ fn flags_of_the_original_are_flags_of_run() {
 }
 
 #[test]
-fn every_flag_is_in_the_table_and_nothing_else_is() {
+fn the_table_of_flags_lists_exactly_the_flags_of_the_program() {
     let flags = flags();
     let section = section_on_flags("docs/commands.md");
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for (first, rest) in rows(&section) {
-        // A row is about a verb and its flags, or about flags of run.
+        // A row lists a verb with its flags, or flags of `run`.
         let verb = flags.keys().find(|verb| first.starts_with(&format!("`{verb}`")));
         let known = &flags[verb.map_or("run", String::as_str)];
         let named = mentioned(&if verb.is_some() { format!("{first} {rest}") } else { first.to_owned() });
         for flag in &named {
             assert!(known.contains(flag), "{first}: there is no flag {flag}");
-            told.insert((verb.cloned().unwrap_or("run".into()), flag.clone()));
+            documented.insert((verb.cloned().unwrap_or("run".into()), flag.clone()));
         }
     }
-    // Flags that all verbs share are told once.
+    // Flags that all verbs share are listed once.
     let shared = &flags["run"];
     for (verb, names) in &flags {
         assert!(section.contains(&format!("`{verb}`")), "{verb} is not told");
         for flag in names {
-            let there = told.contains(&(verb.clone(), flag.clone()))
-                || (shared.contains(flag) && told.contains(&("run".into(), flag.clone())));
-            assert!(there, "the table has no {flag} of {verb}");
+            let is_documented = documented.contains(&(verb.clone(), flag.clone()))
+                || (shared.contains(flag) && documented.contains(&("run".into(), flag.clone())));
+            assert!(is_documented, "the table has no {flag} of {verb}");
         }
     }
 }
@@ -104,13 +104,13 @@ const OTHERS: [&str; 15] = [
 ];
 
 #[test]
-fn no_document_speaks_of_a_flag_that_is_not_there() {
+fn documents_mention_only_flags_that_exist() {
     let flags = flags();
     let all: BTreeSet<&String> = flags.values().flatten().collect();
     let drill = text("examples/restore-drill.sh");
     let of_drill = mentioned(drill.split("set -euo").next().unwrap());
     for (file, text) in documents() {
-        // Tables have lines of hyphens, and comments begin with two.
+        // Lines of tables and comments contain hyphens too.
         let text: String = text
             .lines()
             .filter(|line| !line.starts_with("| ---") && !line.starts_with("<!--"))
@@ -125,9 +125,9 @@ fn no_document_speaks_of_a_flag_that_is_not_there() {
     }
 }
 
-/// Every verb has an example in its help, and each example is understood.
+/// The help of every verb has an example, and each example is a valid command line.
 #[test]
-fn examples_of_the_help_are_command_lines() {
+fn examples_in_the_help_are_valid_command_lines() {
     let mut line = clickhouse_copier::cli::command();
     line.build();
     let mut count = 0;

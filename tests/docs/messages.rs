@@ -1,4 +1,4 @@
-//! What the page on messages quotes is what the program says.
+//! The program has the messages that the troubleshooting page quotes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The program's texts, with line breaks inside of them taken out and placeholders written as `…`.
+/// Returns the source of the program, with continued lines joined.
 fn texts() -> String {
     let mut files = Vec::new();
     sources(&path("src"), &mut files);
@@ -35,7 +35,7 @@ fn texts() -> String {
 }
 
 #[test]
-fn messages_of_the_troubleshooting_page_are_the_programs_own() {
+fn the_program_has_every_message_of_the_troubleshooting_page() {
     let page = text("docs/troubleshooting.md");
     let texts = texts();
     let items: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("- **")).collect();
@@ -47,9 +47,9 @@ fn messages_of_the_troubleshooting_page_are_the_programs_own() {
     }
 }
 
-/// The findings of `check` that docs/commands.md shows are what it would say of such servers.
+/// docs/commands.md shows findings of `check` in the words of the program.
 #[test]
-fn findings_that_the_page_on_commands_shows_are_the_programs_own() {
+fn the_program_has_every_finding_that_the_page_on_commands_shows() {
     let (page, texts) = (text("docs/commands.md"), texts());
     for words in [
         "the server has no macro",

@@ -1,4 +1,4 @@
-//! The reference of elements, the list that it is written from, and the parser are of one mind.
+//! The reference of elements, the list from which it is written, and the parser agree.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -32,7 +32,7 @@ fn of_task(place: ElementPath) -> bool {
     matches!(place, Root | Cluster | Shard | Replica | Node | Table)
 }
 
-/// The files that examples name.
+/// The contents of the files that examples name.
 fn secrets() -> GivenSecrets {
     let pem = |what: &str| format!("-----BEGIN {what}-----\n-----END {what}-----\n");
     let files = [
@@ -44,7 +44,7 @@ fn secrets() -> GivenSecrets {
     GivenSecrets { files: files.map(|(path, text)| (path.to_owned(), text)).into(), ..GivenSecrets::default() }
 }
 
-/// A file with as little as possible in it, and the element to be looked at.
+/// A minimal file, with the element that is tested.
 struct File<'a> {
     place: ElementPath,
     name: &'a str,
@@ -52,7 +52,7 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// What stands at a place: some elements, and the one that is looked at, in the place of one of that name.
+    /// Returns the elements at a place: the usual ones, and the tested one instead of the usual one of that name.
     fn at(&self, places: &[ElementPath], usual: &[(&str, String)]) -> String {
         let mut out = String::new();
         for (name, content) in usual.iter().filter(|(name, _)| !(places.contains(&self.place) && *name == self.name)) {
@@ -71,7 +71,7 @@ impl File<'_> {
             ElementPath::Node => format!("<node>{}</node>", self.at(&[ElementPath::Node], &host("a"))),
             _ => self.at(&[ElementPath::Cluster], &[("shard", self.at(&[ElementPath::Shard], &[("replica", first)]))]),
         };
-        // A weight alone means nothing, and one port is for nodes with TLS.
+        // A weight has an effect with several shards only, and one port only for nodes with TLS.
         let (plain, tls) = (host("b"), [host("c"), vec![("secure", "1".to_owned())]].concat());
         let shard = |of: &[(&str, String)]| {
             let inside: String = of.iter().map(|(name, text)| format!("<{name}>{text}</{name}>")).collect();
@@ -98,14 +98,14 @@ impl File<'_> {
     fn keeper(&self) -> String {
         let (node, mut client) =
             (self.at(&[ElementPath::ZooKeeperNode], &[("host", "z.example".to_owned())]), Vec::new());
-        // One is nothing without the other.
+        // Each of the two needs the other.
         for (one, other, file) in [
             ("certificateFile", "privateKeyFile", "/etc/copier/client.key"),
             ("privateKeyFile", "certificateFile", "/etc/copier/client.crt"),
         ] {
             client.extend((self.content.is_some() && self.name == one).then(|| (other, file.to_owned())));
         }
-        // More than the system's authorities, which are trusted anyway.
+        // The element has an effect only with another authority.
         client.extend((self.name == "loadDefaultCAFile").then(|| ("caConfig", "/etc/copier/ca.pem".to_owned())));
         let handler = self.at(&[ElementPath::Handler], &[]);
         client.extend((self.place == ElementPath::Handler).then_some(("invalidCertificateHandler", handler)));
@@ -133,7 +133,7 @@ enum Parse {
     Keeper(Box<KeeperConfig>),
 }
 
-/// Each element that says something, at each of its places.
+/// Calls a function for each element with an effect, at each of its places.
 fn each(mut look: impl FnMut(&Element, ElementPath, &ElementText)) {
     for element in ELEMENTS {
         if let Meaning::Read(text) = &element.meaning {
@@ -145,7 +145,7 @@ fn each(mut look: impl FnMut(&Element, ElementPath, &ElementText)) {
 }
 
 #[test]
-fn what_the_reference_shows_is_read_and_says_something() {
+fn every_example_of_the_task_reference_is_parsed_and_has_an_effect() {
     each(|element, place, text| {
         let at = format!("{place:?}/{}", element.name);
         let file = |content| File { place, name: element.name, content }.parse();
@@ -172,7 +172,7 @@ fn what_the_reference_shows_is_read_and_says_something() {
 }
 
 #[test]
-fn what_may_change_is_what_no_plan_depends_on() {
+fn exactly_the_elements_marked_as_changeable_leave_the_plan_unchanged() {
     each(|element, place, text| {
         let file = |content| File { place, name: element.name, content }.parse();
         let (Ok((Parse::Task(before), _)), Ok((Parse::Task(after), _))) = (file(None), file(Some(text.example))) else {
@@ -184,7 +184,7 @@ fn what_may_change_is_what_no_plan_depends_on() {
 }
 
 #[test]
-fn the_page_on_migration_names_each_element_of_a_task() {
+fn the_migration_page_names_every_element_of_a_task() {
     let page = text("docs/migration-from-the-original.md");
     let (_, section) = page.split_once("\n## Elements\n").expect("the page has a section on elements");
     let section = section.split("\n## ").next().unwrap();
@@ -196,18 +196,18 @@ fn the_page_on_migration_names_each_element_of_a_task() {
 }
 
 #[test]
-fn what_is_said_to_have_no_effect_is_accepted_so() {
+fn elements_without_effect_are_accepted_with_a_warning() {
     for element in ELEMENTS {
         let Meaning::NoEffect(why) = element.meaning else { continue };
         for &place in element.places {
             let (_, warnings) = File { place, name: element.name, content: Some("1") }.parse().unwrap();
-            let told = warnings.iter().any(|warning| warning.to_string().contains(&format!("has no effect: {why}")));
-            assert!(told, "{place:?}/{}: {warnings:?}", element.name);
+            let warned = warnings.iter().any(|warning| warning.to_string().contains(&format!("has no effect: {why}")));
+            assert!(warned, "{place:?}/{}: {warnings:?}", element.name);
         }
     }
 }
 
-/// A table of the reference.
+/// Returns a table of the reference.
 fn table(place: ElementPath) -> String {
     let task = of_task(place);
     let mut out = String::from(if task {
@@ -250,7 +250,7 @@ fn table(place: ElementPath) -> String {
 }
 
 #[test]
-fn the_reference_is_written_from_the_list() {
+fn the_task_reference_is_up_to_date_with_the_list_of_elements() {
     let page = text(REFERENCE);
     let mut made = String::new();
     let mut rest = page.as_str();

@@ -1,11 +1,11 @@
-//! README is short, the site has every page, and every link leads somewhere.
+//! README is short, the site lists every page, and every link has a target.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::{documents, path, text};
 
-/// The most bytes that README may have.
+/// The maximal size of README in bytes.
 const README_BYTES: usize = 10_000;
 
 #[test]
@@ -18,7 +18,7 @@ fn readme_is_short() {
 }
 
 #[test]
-fn the_site_has_every_page_once() {
+fn the_site_lists_every_page_once() {
     assert!(text("book.toml").contains("src = \"docs\""), "the site is made of docs");
     let mut listed = BTreeSet::new();
     for link in links(&text("docs/SUMMARY.md")) {
@@ -93,7 +93,7 @@ fn files_that_documents_name_exist() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn every_link_in_the_documents_has_a_target() {
     let others = ["CONTRIBUTING.md", "CHANGELOG.md"].map(|file| (file.to_owned(), text(file)));
     for (file, text) in documents().into_iter().chain(others) {
         let folder = if file.starts_with("docs/") { "docs/" } else { "" };

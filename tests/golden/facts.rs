@@ -1,19 +1,19 @@
-//! A task in the middle: plans, records and a look at it, with another value in each field.
+//! A task in progress: plans, records and its status, with a different value in each field.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clickhouse_copier::client::Running;
-use clickhouse_copier::ledger::overview::TaskOverview;
+use clickhouse_copier::ledger::overview::{TaskOverview, TaskStatement};
 use clickhouse_copier::model::{AttemptNo, Generation, PartitionId, PartitionValue, PublicationNo, TableName};
 use clickhouse_copier::plan::{
-    Account, BatchPlan, Mark, PartitionPlan, PiecePlan, Reading, ShardAccount, ShardMark, Sharding, SourceShare,
-    TablePlan,
+    Account, BatchPlan, Mark, PartitionPlan, PiecePlan, Reading, Remark, ShardAccount, ShardMark, Sharding,
+    SourceShare, TablePlan,
 };
 use clickhouse_copier::protocol::account::{Blocks, Findings, PartitionBlocks, Placed};
 use clickhouse_copier::protocol::{
-    BatchRecord, BatchState, Claim, Copied, Order, PartitionResult, PieceRecord, PieceRef, PieceState, Published,
-    ServerPlace, TableRecords, TaskId, TaskRecord,
+    BatchRecord, BatchState, Claim, Copied, HeldClaim, Order, PartitionResult, PieceRecord, PieceRef, PieceState,
+    Published, ServerPlace, TableRecords, TaskId, TaskRecord,
 };
 use clickhouse_copier::sql::{KeyElement, Slice, SlotWidth};
 
@@ -51,7 +51,7 @@ pub fn sharding() -> Sharding {
     Sharding { key: text("intHash64(id)"), width: SlotWidth(64), total: 3, slots: vec![0..1, 1..3] }
 }
 
-/// With all that is left out where it is not known.
+/// With all optional fields.
 pub fn partition() -> PartitionPlan {
     let parts = [("201801_1_2_1", 5, "aa"), ("201801_4_4_0_9", 6, "bb")];
     PartitionPlan {
@@ -65,7 +65,7 @@ pub fn partition() -> PartitionPlan {
     }
 }
 
-/// With as little as there can be.
+/// With no optional fields.
 pub fn small_partition(name: &str, rows: u64) -> PartitionPlan {
     PartitionPlan {
         value: value(&[name, "y"]),
@@ -85,7 +85,7 @@ pub fn slices() -> [Slice; 3] {
             from: Some(texts(&["7", "2018-01-01"])),
             to: None,
         },
-        Slice::Hash { of: texts(&["id", "d"]), count: 4, number: 3 },
+        Slice::Hash { expressions: texts(&["id", "d"]), count: 4, number: 3 },
         Slice::Buckets { hash: text("cityHash64(id)"), count: 8, numbers: vec![1, 5] },
     ]
 }
@@ -142,7 +142,7 @@ pub fn plan() -> TablePlan {
                 slice: None,
             },
         ],
-        remarks: texts(&["a remark of the plan"]),
+        remarks: vec![Remark::new("a remark of the plan")],
         clones: true,
         unchanged: 9,
         account: Some(account()),
@@ -262,14 +262,16 @@ pub fn overview() -> TaskOverview {
         plans: Arc::new(vec![plan()]),
         by_table: vec![records()],
         places: texts(&["host-1-aaaa", "host-2-bbbb"]),
-        claims: vec![
-            (Claim::parse("t0-p3"), text("host-1-aaaa")),
-            (Claim::parse("t0-p4"), text("host-2-bbbb")),
-            (Claim::parse("t0-b1"), text("host-1-aaaa")),
-            (Claim::parse("finishing"), text("host-2-bbbb")),
-        ],
+        claims: [
+            ("t0-p3", "host-1-aaaa"),
+            ("t0-p4", "host-2-bbbb"),
+            ("t0-b1", "host-1-aaaa"),
+            ("finishing", "host-2-bbbb"),
+        ]
+        .map(|(claim, worker)| HeldClaim { claim: Claim::parse(claim), worker: text(worker) })
+        .into(),
         on_servers: vec![ServerPlace { address: text("s1:9000"), number: 0 }],
-        statements: vec![(text("s1:9000"), PieceRef { table: 0, index: 3 }, running)],
+        statements: vec![TaskStatement { node: text("s1:9000"), piece: PieceRef { table: 0, index: 3 }, running }],
         silent: texts(&["t9:9000: no answer"]),
     }
 }

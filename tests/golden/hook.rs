@@ -1,4 +1,4 @@
-//! What the commands of `--on-finish` and `--on-failure` are told.
+//! The input of the commands of `--on-finish` and `--on-failure`.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{check, json};
 
 #[test]
-fn a_hook_is_told_by_its_environment_and_standard_input() {
+fn a_hook_gets_the_outcome_in_its_environment_and_the_report_on_standard_input() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("task.xml"), "<clickhouse/>").expect("task.xml");
     let status = Command::new(env!("CARGO_BIN_EXE_clickhouse-copier"))
@@ -27,6 +27,6 @@ fn a_hook_is_told_by_its_environment_and_standard_input() {
         assert!(report.get(name).is_some(), "no {name}");
         report[name] = Value::from("(masked)");
     }
-    let told = format!("exit {:?}\n{}{}", status.code(), read("environment"), json(&report));
-    check("hook.txt", &told);
+    let output = format!("exit {:?}\n{}{}", status.code(), read("environment"), json(&report));
+    check("hook.txt", &output);
 }

@@ -23,7 +23,7 @@ fn task_file() -> String {
     })
 }
 
-/// A task that nobody has planned yet.
+/// A task that is not planned yet.
 async fn make_task(folder: &Path) {
     let text = task_file();
     std::fs::write(folder.join("task.xml"), &text).expect("task.xml");
@@ -56,7 +56,7 @@ fn copier(folder: &Path, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What servers and systems say differs between machines.
+/// Messages of servers and systems differ between machines.
 fn masked(value: Value) -> Value {
     const TEXTS: [&str; 8] = ["what", "todo", "error", "not_looked_at", "silent", "warnings", "written", "failed"];
     const VALUES: [&str; 4] = ["worker", "ended", "seconds", "version"];
@@ -83,7 +83,7 @@ fn masked(value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn verbs_print_their_documents_and_end_with_their_codes() {
+async fn verbs_keep_their_json_output_and_exit_codes() {
     let folder = tempfile::tempdir().expect("a folder");
     make_task(folder.path()).await;
     let address = ["--task-file", "task.xml", "--format", "json"];

@@ -1,5 +1,4 @@
-//! What must stay as it is while the source is moved and renamed: names and forms that are stored by running tasks, or that
-//! scripts and dashboards read.
+//! Names and forms that must not change: those that running tasks have stored, and those that scripts and dashboards read.
 //!
 //! Each test compares what the program writes with a file in `expected/`. `UPDATE_GOLDEN=1 cargo test --test golden` writes the
 //! files anew. Change them only on purpose: tasks that older versions began read these records, and users' scripts read these
@@ -26,7 +25,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Compares a text with the committed one of that name, or writes it.
+/// Compares a text with the committed file of that name, or writes the file.
 fn check(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/expected").join(name);
     let found = format!("{}\n", found.trim_end());

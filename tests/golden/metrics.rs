@@ -1,4 +1,4 @@
-//! What Prometheus reads: names, types, units and labels.
+//! The metrics for Prometheus: names, types, units and labels.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Names of what a task makes on servers and in the coordinator. Statements and tables of a running task are found by them.
+//! Names of tables, statements and nodes of a task. The program finds statements and tables of a running task by these names.
 
 use std::fmt::Write as _;
 
@@ -89,7 +89,7 @@ fn pieces_are_grouped_as_they_are_stored() {
 }
 
 #[test]
-fn ways_keep_their_words() {
+fn transfers_keep_their_names() {
     let ways = [Way::Push, Way::Pull, Way::Relay, Way::Clone].map(Way::as_str);
     assert_eq!(ways, ["push", "pull", "relay", "clone"]);
 }

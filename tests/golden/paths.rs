@@ -16,15 +16,15 @@ use super::run::{HOSTS, copy, insert, servers};
 use super::{check, json};
 
 const PATH: &str = "/copy/hits";
-/// When nothing has changed for so many steps, the worker waits for the clock.
+/// If nothing has changed for so many steps, the worker waits for the clock.
 const STEPS: u64 = 100;
 
-/// Everything that was ever there during a copy, and the tree at some instants.
+/// All paths and contents that existed during a copy, and the tree at some instants.
 #[derive(Default)]
 struct Seen {
     /// The identity of the task.
     id: String,
-    /// What tells that the tree may have changed: commits, and sessions.
+    /// Numbers of commits and sessions: if they change, the tree may have changed.
     commits: (u64, usize),
     nodes: BTreeSet<String>,
     tables: BTreeSet<String>,
@@ -83,7 +83,7 @@ impl Seen {
     }
 }
 
-/// Runs a copy and looks after each step of it.
+/// Runs a copy and reads the tree after each step.
 async fn watched(coordinator: &MemoryCoordinator, servers: &MemoryServerClient, incremental: bool) -> Seen {
     let mut seen = Seen::default();
     let work = spawn_local(copy(Arc::new(coordinator.clone()), servers.clone(), PATH, incremental));
@@ -165,7 +165,7 @@ fn without_times(value: Value) -> Value {
 }
 
 #[test]
-fn the_nodes_of_a_task_keep_their_paths() {
+fn coordinator_nodes_of_a_task_keep_their_paths() {
     let (first, second) = &*PASSES;
     check("paths-created.txt", &list(first.created.as_ref()));
     check("paths-planned.txt", &list(first.planned.as_ref()));
@@ -177,7 +177,7 @@ fn the_nodes_of_a_task_keep_their_paths() {
 }
 
 #[test]
-fn the_nodes_of_a_task_keep_their_contents() {
+fn coordinator_nodes_of_a_task_keep_their_contents() {
     let (first, second) = &*PASSES;
     check("paths-contents-planned.json", &contents(first.planned.as_ref().expect("the instant was seen")));
     check("paths-contents-ended.json", &contents(&first.ended));
@@ -185,10 +185,10 @@ fn the_nodes_of_a_task_keep_their_contents() {
 }
 
 #[test]
-fn what_a_task_makes_on_servers_keeps_its_names() {
+fn tables_and_statements_on_servers_keep_their_names() {
     let (first, _) = &*PASSES;
     check("paths-tables.txt", &lines(&first.tables));
-    // Which statements there are depends on which way is the fastest.
+    // The statements depend on which transfer is the fastest.
     let form = |id: &String| {
         let (task, rest) = id.rsplit_once(')').unwrap_or(("", id));
         format!("{task}){}", rest.replace(|c: char| c.is_ascii_digit(), "0"))

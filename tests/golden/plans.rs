@@ -17,7 +17,7 @@ fn the_plan_of_a_table_keeps_its_form() {
 }
 
 #[test]
-fn a_plan_with_as_little_as_possible_keeps_its_form() {
+fn a_minimal_plan_keeps_its_form() {
     let least = TablePlan {
         reading: Reading { columns: None, raw: Vec::new(), values: Vec::new(), condition: None, left: Vec::new() },
         key: Vec::new(),
@@ -47,7 +47,7 @@ fn an_account_without_parts_keeps_its_form() {
 }
 
 #[test]
-fn what_earlier_passes_copied_keeps_its_form() {
+fn the_record_of_earlier_passes_keeps_its_form() {
     let earlier = Earlier {
         reading: reading(),
         columns: texts(&["d", "id"]),
@@ -59,7 +59,7 @@ fn what_earlier_passes_copied_keeps_its_form() {
 }
 
 #[test]
-fn a_plan_that_a_person_keeps_keeps_its_form() {
+fn a_saved_plan_file_keeps_its_form() {
     let create = vec![Creation {
         statement: text("CREATE TABLE b.visits …"),
         nodes: BTreeSet::from([text("t1:9000"), text("t2:9000")]),
@@ -83,9 +83,9 @@ fn a_plan_that_a_person_keeps_keeps_its_form() {
     check_stored("plan-document.json", &document);
 }
 
-/// A task with another text of these is another task: a running one would be refused.
+/// If one of these texts changes, a running task is refused as another task.
 #[test]
-fn what_a_plan_depends_on_keeps_its_names_and_values() {
+fn plan_inputs_keep_their_names_and_values() {
     let task = Task::parse(include_str!("task.xml"), &GivenSecrets::default()).expect("a task").task;
     check("plan-inputs.json", &json(&task.plan_inputs()));
 }

@@ -30,7 +30,7 @@ fn the_record_of_a_task_keeps_its_form() {
 #[test]
 fn the_records_of_pieces_keep_their_form() {
     check_stored("record-pieces.json", &pieces());
-    // What a plan is stored with.
+    // The record that is stored with a plan.
     assert_eq!(serde_json::to_string(&[PieceRecord::default()]).expect("JSON"), r#"[{"s":"p"}]"#);
 }
 
@@ -52,7 +52,7 @@ fn the_status_node_has_the_form_of_the_original() {
     check("record-status.json", &status_text(&counts));
 }
 
-/// A record that an older version wrote has no fields that came later.
+/// Records of older versions do not have later fields.
 #[test]
 fn records_without_later_fields_are_read() {
     let published: Published = serde_json::from_str(r#"{"partitions":[{"s":1,"t":2}],"millis":3}"#).expect("JSON");

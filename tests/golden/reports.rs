@@ -1,4 +1,4 @@
-//! The JSON of each verb: its keys, the form of its values, its words for states.
+//! The JSON of each verb: keys, forms of values, names of states.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,9 +8,9 @@ use clickhouse_copier::model::{Node, Shard, TableName};
 use clickhouse_copier::nodes::checksums::Measure;
 use clickhouse_copier::operations::cleanup::{Findings, Holder, Leftover, LeftoverKind, Removal, Standing};
 use clickhouse_copier::operations::verify::{
-    By, Comparison, KeyDifference, Narrowed, PartitionComparison, Sample, TableComparison, Verdict,
+    By, Comparison, KeyDifference, KeyRange, Narrowed, PartitionComparison, PartitionVerdict, Sample, TableComparison,
 };
-use clickhouse_copier::protocol::{Claim, Order, Reason, TaskId, Verdict as Fate};
+use clickhouse_copier::protocol::{Claim, LeftoverVerdict, Order, Reason, TaskId};
 use clickhouse_copier::report::check::{CheckReport, CheckResult, Finding, Level, Topic};
 use clickhouse_copier::report::leftovers::CleanupReport;
 use clickhouse_copier::report::order::{Obeyed, OrderReport};
@@ -18,7 +18,9 @@ use clickhouse_copier::report::outcome::{End, Form, Outcome, RunResult};
 use clickhouse_copier::report::proposal::ProposalReport;
 use clickhouse_copier::report::status::{BatchStatus, PartitionState, PieceStage, SCHEMA, Status, TaskState};
 use clickhouse_copier::report::verify::{ComparisonResult, VerifyReport};
-use clickhouse_copier::task::{ClusterSketch, GivenSecrets, Sketch, TableSketch, Task};
+use clickhouse_copier::task::{
+    ClusterSketch, ClusterTable, GivenSecrets, Sketch, SketchElement, TableSketch, TaskText,
+};
 use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::target_sizes::TargetSize;
 
@@ -34,7 +36,7 @@ fn status_keeps_its_form() {
 }
 
 #[test]
-fn states_of_tasks_and_partitions_keep_their_words() {
+fn states_of_tasks_and_partitions_keep_their_names() {
     let tasks = [
         TaskState::Planning,
         TaskState::Copying,
@@ -58,7 +60,7 @@ fn states_of_tasks_and_partitions_keep_their_words() {
     check("report-status-words.json", &json(&(tasks, partitions, pieces)));
 }
 
-/// The state of a task as a whole, by what is recorded.
+/// The state of a task, which follows from its records.
 #[test]
 fn the_state_of_a_task_follows_from_its_records_as_before() {
     let mut lines = Vec::new();
@@ -112,7 +114,7 @@ fn the_report_of_a_run_keeps_its_form() {
 }
 
 #[test]
-fn endings_of_a_run_keep_their_words() {
+fn outcomes_of_a_run_keep_their_names() {
     let endings = [
         Ending::WasFinished,
         Ending::Finished,
@@ -160,8 +162,8 @@ fn check_keeps_its_form() {
     let levels = [Level::Fault, Level::Warning, Level::Remark];
     let finding = |(at, about): (usize, &Topic)| {
         let whole = at % 2 == 0;
-        let told = |what: &str| whole.then(|| text(what));
-        let (node, table, todo) = (told("t1:9000"), told("hits"), told("do this"));
+        let optional = |what: &str| whole.then(|| text(what));
+        let (node, table, todo) = (optional("t1:9000"), optional("hits"), optional("do this"));
         Finding { level: levels[at % levels.len()], about: *about, node, table, what: text("is wrong"), todo }
     };
     check("report-check.json", &json(&CheckReport::of(abouts.iter().enumerate().map(finding).collect())));
@@ -186,16 +188,16 @@ fn comparison() -> Comparison {
         keys: vec![KeyDifference { key: texts(&["2018-01-01", "5"]), source: measure(1, 50), target: measure(0, 0) }],
         more: 3,
         at_least: true,
-        between: Some((texts(&["2018-01-01", "5"]), texts(&["2018-01-31", "9"]))),
+        between: Some(KeyRange { first: texts(&["2018-01-01", "5"]), last: texts(&["2018-01-31", "9"]) }),
     };
     let partitions = vec![
-        partition("201801", Verdict::Equal, None),
-        partition("201802", Verdict::Expected(text("a TTL")), None),
+        partition("201801", PartitionVerdict::Equal, None),
+        partition("201802", PartitionVerdict::Expected(text("a TTL")), None),
         PartitionComparison {
             misplaced: texts(&["rows on another shard"]),
-            ..partition("201803", Verdict::Different, Some(Ok(narrowed)))
+            ..partition("201803", PartitionVerdict::Different, Some(Ok(narrowed)))
         },
-        partition("201804", Verdict::Different, Some(Err(text("no answer")))),
+        partition("201804", PartitionVerdict::Different, Some(Err(text("no answer")))),
     ];
     let table = |error: Option<&str>, partitions| TableComparison {
         name: text("hits"),
@@ -216,7 +218,7 @@ fn comparison() -> Comparison {
 
 #[test]
 fn verify_keeps_its_form() {
-    let sample = Sample { take: 1, of: 7, day: 100 };
+    let sample = Sample { take: 1, classes: 7, day: 100 };
     check("report-verify.json", &json(&VerifyReport::of(&comparison(), By::Checksum, Some(sample))));
     check("report-verify-count.json", &json(&VerifyReport::of(&comparison(), By::Count, None)));
     let words =
@@ -226,8 +228,9 @@ fn verify_keeps_its_form() {
 
 fn leftovers(standing: Standing) -> Findings {
     let table = |name: &str, held| LeftoverKind::Table(TableName::new("b", name), held);
-    let thing = |what, verdict| Leftover { node: Arc::new(Node::new("t1")), what, told: text("what it is"), verdict };
-    let other = |id: &str| Fate::OfAnother(TaskId(text(id)));
+    let thing =
+        |what, verdict| Leftover { node: Arc::new(Node::new("t1")), what, description: text("what it is"), verdict };
+    let other = |id: &str| LeftoverVerdict::OfAnother(TaskId(text(id)));
     let reasons = [
         Reason::Published,
         Reason::Waiting,
@@ -238,14 +241,14 @@ fn leftovers(standing: Standing) -> Findings {
         Reason::Unrecorded,
         Reason::Named,
     ];
-    let goes =
-        reasons.map(|reason| thing(table("copier_0123456789ab_t0_b1_p2_a3", Some((5, 500))), Fate::Goes(reason)));
+    let goes = reasons
+        .map(|reason| thing(table("copier_0123456789ab_t0_b1_p2_a3", Some((5, 500))), LeftoverVerdict::Goes(reason)));
     let statement = LeftoverKind::Statement { query_id: text("copier:0123456789ab:t0:p3:a3:s0r0"), elapsed: 1.5 };
     let stays = [
-        thing(statement, Fate::Held { by: text("host-2-bbbb") }),
+        thing(statement, LeftoverVerdict::Held { by: text("host-2-bbbb") }),
         thing(table("copier_ba9876543210_t0_b1_p2_a3", None), other("ba9876543210")),
         thing(table("copier_aaaaaaaaaaaa_t0_b1_p2_a3", None), other("aaaaaaaaaaaa")),
-        thing(table("copier_notes", None), Fate::NotOurs),
+        thing(table("copier_notes", None), LeftoverVerdict::NotOurs),
     ];
     Findings {
         id: Some(TaskId(text("0123456789ab"))),
@@ -316,17 +319,17 @@ fn init_and_reverse_keep_their_form() {
         clusters: vec![cluster("source", "s1"), cluster("target", "t1")],
         tables: vec![TableSketch {
             name: text("hits"),
-            source: (text("source"), TableName::new("a", "hits")),
-            target: (text("target"), TableName::new("b", "visits")),
+            source: ClusterTable { cluster: text("source"), table: TableName::new("a", "hits") },
+            target: ClusterTable { cluster: text("target"), table: TableName::new("b", "visits") },
             elements: vec![
-                ("engine", Some(text("ENGINE = MergeTree ORDER BY id")), texts(&["of an element"])),
-                ("sharding_key", Some(text("id")), Vec::new()),
+                SketchElement::new("engine", Some(text("ENGINE = MergeTree ORDER BY id")), texts(&["of an element"])),
+                SketchElement::new("sharding_key", Some(text("id")), Vec::new()),
             ],
         }],
     };
     let xml = sketch.to_xml();
-    let task = Task::parse(&xml, &GivenSecrets::default()).expect("a task").task;
-    let report = |written| ProposalReport::of(&sketch, &xml, &task, written);
+    let file = TaskText::new(xml, "task.xml").parse(&GivenSecrets::default()).expect("a task");
+    let report = |written| ProposalReport::of(&sketch, &file, written);
     check("report-init.json", &json(&report(None)));
     check("report-init-written.json", &json(&report(Some(Path::new("task.xml")))));
 }

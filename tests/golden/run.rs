@@ -10,11 +10,12 @@ use clickhouse_copier::model::{Node, TableName};
 use clickhouse_copier::planning::errors::RunError;
 use clickhouse_copier::runtime::random::Randomness;
 use clickhouse_copier::runtime::signals::Interrupt;
-use clickhouse_copier::task::GivenSecrets;
+use clickhouse_copier::task::{GivenSecrets, TaskText};
 use clickhouse_copier::worker::context::WorkerOptions;
 use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::launch::{Incremental, Launch};
 use clickhouse_copier::worker::limits::concurrency::Jobs;
+use clickhouse_copier::worker::retry_policy::RetryPolicy;
 use clickhouse_copier::worker::run;
 
 /// A task with one source shard and two target shards.
@@ -68,15 +69,17 @@ pub async fn copy(
         client: Arc::new(servers),
         secrets: Arc::new(GivenSecrets::default()),
         task_path: path.to_owned(),
-        description: Some((TASK.into(), "task.xml".into())),
+        description: Some(TaskText::new(TASK, "task.xml").parse(&GivenSecrets::default()).expect("a task")),
         upload_force: false,
         incremental: incremental.then_some(Incremental { drop_vanished: false }),
         agreed: None,
         worker_options: WorkerOptions {
-            tries: 3,
-            publication_tries: 3,
-            rounds: 1,
-            retry_delay: Duration::from_millis(10),
+            retry: RetryPolicy {
+                piece_attempts: 3,
+                publication_attempts: 3,
+                rounds: 1,
+                first_pause: Duration::from_millis(10),
+            },
             stall_timeout: STALL_TIMEOUT,
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
@@ -87,6 +90,6 @@ pub async fn copy(
         worker: "host-1-aaaa".into(),
         randomness: Randomness::seeded(1),
     };
-    let (_hand, interrupt) = Interrupt::by_hand();
+    let (_sender, interrupt) = Interrupt::manual();
     run(launch, &interrupt, async || Ok(())).await.map(|summary| summary.ending)
 }

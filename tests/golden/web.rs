@@ -1,4 +1,4 @@
-//! What the dashboard answers: its addresses, and their JSON.
+//! The addresses of the dashboard, and their JSON.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use clickhouse_copier::web::access::Access;
 use clickhouse_copier::web::events::{About, EventLog};
 use clickhouse_copier::web::page_updates::PageUpdates;
 use clickhouse_copier::web::server::{dashboard, worker};
-use clickhouse_copier::web::watch::{Reading, TaskSnapshot, TaskWatch, WatchedTask};
+use clickhouse_copier::web::watch::{Rate, Reading, TaskSnapshot, TaskWatch, WatchedTask};
 use clickhouse_copier::worker::view::View;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -41,13 +41,13 @@ fn look(number: u64) -> Reading {
         number,
         seen: Some(Arc::new(seen)),
         events: Arc::new(events),
-        rates: Arc::new((1..=number as i64).map(|at| (at, 5)).collect()),
+        rates: Arc::new((1..=number as i64).map(|at| Rate { unix_millis: at, bytes_per_second: 5 }).collect()),
         ..Reading::default()
     }
 }
 
 #[test]
-fn what_a_page_is_sent_keeps_its_form() {
+fn the_json_for_the_dashboard_page_keeps_its_form() {
     let (first, mut later) = (look(2), look(6));
     later.stale = Some("away".into());
     check("web-news.json", &json(&(PageUpdates::of(None, &first), PageUpdates::of(Some(&first), &later))));
@@ -68,7 +68,7 @@ async fn ask(router: &Router, method: Method, address: &str) -> (u16, String, Ve
     (code, kind, body)
 }
 
-/// Names of what there is random or by the clock.
+/// Fields with random values or times.
 fn masked(value: Value) -> Value {
     const MASKED: [&str; 7] = ["task", "seen_at", "at", "millis", "began_at", "copied_at", "published_at"];
     match value {
@@ -127,7 +127,7 @@ async fn answers() {
                     _ => continue,
                 };
                 let value: Value = serde_json::from_slice(&body).expect("JSON");
-                // The words of events have the identity of the task.
+                // The texts of events contain the identity of the task.
                 let words = |event: &mut Value| event["text"] = Value::from("(text)");
                 let mut value = masked(value);
                 value.as_array_mut().into_iter().flatten().for_each(words);

@@ -1,4 +1,4 @@
-//! What is wrong with a task, a configuration or the world: one readable line, in seconds, and nothing created.
+//! Wrong task files, configurations and servers: the program prints one readable line within seconds and creates nothing.
 
 use std::fs;
 
@@ -6,10 +6,9 @@ use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, COLUMNS, fill};
-use crate::harness::{Ended, Launch, Scene, scene};
+use crate::harness::{BY_MONTH, COLUMNS, Ended, Launch, Scene, fill, scene};
 
-/// A task that is good, from servers 0 and 1 to servers 2 and 3. Each test spoils it in its own way.
+/// A good task, from servers 0 and 1 to servers 2 and 3. Each test makes it wrong in another way.
 fn good(scene: &Scene) -> String {
     fill(scene, &[0, 1], BY_MONTH, 1000, 2);
     let hits = scene.table("hits").engine("ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
@@ -17,17 +16,17 @@ fn good(scene: &Scene) -> String {
     scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits.with("number_of_splits", "2")).xml()
 }
 
-/// Exit codes that will do: 2 where the task's text alone is at fault, 1 where the world is, either where a server was
-/// needed to find out.
+/// Accepted exit codes: 2 if the text of the task is wrong, 1 if servers are unreachable, either if only a server could find the
+/// fault.
 const TEXT: &[i32] = &[2];
 const WORLD: &[i32] = &[1];
 const EITHER: &[i32] = &[1, 2];
 
-/// What a bad input must come to.
+/// The expected result of a wrong input.
 struct Case<'a> {
     name: &'a str,
     codes: &'a [i32],
-    /// All in the one line that says what is wrong.
+    /// Words that must stand in the one line of the error.
     words: &'a [&'a str],
 }
 
@@ -36,29 +35,26 @@ impl Case<'_> {
         let Case { name, codes, words } = self;
         let path = format!("{}/{}", scene.task_path(), name.replace([' ', '/'], "-"));
         let ended = launch.task_path(&path).run();
-        let said = &ended.stderr;
+        let stderr = &ended.stderr;
         let code = ended.status.code();
         assert!(
             code.is_some_and(|code| codes.contains(&code)),
-            "{name}: {} instead of {codes:?}: {said}",
+            "{name}: {} instead of {codes:?}: {stderr}",
             ended.status
         );
-        assert!(!said.contains("panicked") && !said.contains("internal error"), "{name}: {said}");
+        assert!(!stderr.contains("panicked") && !stderr.contains("internal error"), "{name}: {stderr}");
         let errors: Vec<&str> =
-            said.lines().filter(|line| !line.contains(" WARN ") && !line.contains(" INFO ")).collect();
-        assert_eq!(errors.len(), 1, "{name}: not one line: {said}");
+            stderr.lines().filter(|line| !line.contains(" WARN ") && !line.contains(" INFO ")).collect();
+        assert_eq!(errors.len(), 1, "{name}: not one line: {stderr}");
         for word in *words {
-            assert!(errors[0].contains(word), "{name}: no {word:?} in: {said}");
+            assert!(errors[0].contains(word), "{name}: no {word:?} in: {stderr}");
         }
-        assert!(errors[0].chars().count() < 1000, "{name}: too long to read: {said}");
+        assert!(errors[0].chars().count() < 1000, "{name}: too long to read: {stderr}");
         for noise in ["e.what()", "Stack trace", "DB::Exception: DB::"] {
-            assert!(!errors[0].contains(noise), "{name}: {noise} in: {said}");
+            assert!(!errors[0].contains(noise), "{name}: {noise} in: {stderr}");
         }
         assert_eq!(scene.children(&path), None, "{name}: {path} was made in ZooKeeper");
-        for server in scene.lab().servers().iter().filter(|server| server.pid().is_some()) {
-            let made = format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst);
-            assert_eq!(server.value(&made).unwrap(), "0", "{name}: a database was made on {}", server.host());
-        }
+        scene.check_no_database();
         if codes == &TEXT {
             assert!(!scene.dir().join("logs").exists(), "{name}: a log folder was made");
         }
@@ -66,7 +62,7 @@ impl Case<'_> {
     }
 }
 
-/// Name, what is replaced in the good task, by what, exit codes, words.
+/// Name, text in the good task, its replacement, accepted exit codes, words of the message.
 type Edit = (&'static str, &'static str, &'static str, &'static [i32], &'static [&'static str]);
 
 fn check_edits(scene: &Scene, edits: &[Edit]) {
@@ -77,7 +73,7 @@ fn check_edits(scene: &Scene, edits: &[Edit]) {
     }
 }
 
-/// Spoils whole elements, from a start to an end.
+/// Returns the XML without the part from `start` to `end`.
 fn without(xml: &str, start: &str, end: &str) -> String {
     let from = xml.find(start).unwrap();
     let to = from + xml[from..].find(end).unwrap() + end.len();
@@ -85,14 +81,14 @@ fn without(xml: &str, start: &str, end: &str) -> String {
 }
 
 #[apply(both)]
-fn the_good_task_is_good(#[case] release: Release) {
+fn the_unchanged_task_file_runs(#[case] release: Release) {
     let scene = scene!(release);
     let xml = good(&scene);
     scene.launch_text(&xml).run().with(0);
 }
 
 #[apply(both)]
-fn files(#[case] release: Release) {
+fn broken_task_files_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
     let texts: [(&str, String, &[&str]); 7] = [
@@ -110,21 +106,21 @@ fn files(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_task_file_that_is_not_there(#[case] release: Release) {
+fn a_missing_task_file_is_refused(#[case] release: Release) {
     let scene = scene!(release);
     let case = Case { name: "absent", codes: TEXT, words: &["--task-file", "absent.xml", "No such file"] };
     case.check(&scene, scene.launch_text("").without_task_file().args(&["--task-file", "absent.xml"]));
 }
 
 #[apply(both)]
-fn no_task_at_the_path_and_none_given(#[case] release: Release) {
+fn a_path_without_a_task_and_without_a_task_file_is_refused(#[case] release: Release) {
     let scene = scene!(release);
     let case = Case { name: "nothing", codes: EITHER, words: &["nothing", "--task-file"] };
     case.check(&scene, scene.launch_text("").without_task_file());
 }
 
 #[apply(both)]
-fn elements(#[case] release: Release) {
+fn wrong_elements_of_a_task_file_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     check_edits(
         &scene,
@@ -190,7 +186,7 @@ fn elements(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn clusters_and_tables_that_are_not_there(#[case] release: Release) {
+fn missing_clusters_and_table_jobs_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
     let source = &good[good.find("<source>").unwrap()..good.find("</source>").unwrap()];
@@ -218,7 +214,7 @@ fn clusters_and_tables_that_are_not_there(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn all_faults_are_told_at_once(#[case] release: Release) {
+fn all_faults_of_a_task_file_are_reported_at_once(#[case] release: Release) {
     let scene = scene!(release);
     let bad = good(&scene).replacen("<weight>1<", "<weight>heavy<", 1).replacen(">2</number", ">two</number", 1);
     let bad = bad.replacen("<table_push>hits</table_push>", "", 1);
@@ -231,7 +227,7 @@ fn all_faults_are_told_at_once(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn engines(#[case] release: Release) {
+fn wrong_engines_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     const ENGINE: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
     check_edits(
@@ -270,7 +266,7 @@ fn engines(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn conditions_and_keys(#[case] release: Release) {
+fn wrong_conditions_and_sharding_keys_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     check_edits(
         &scene,
@@ -292,7 +288,7 @@ fn conditions_and_keys(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn partitions_of_the_wrong_type(#[case] release: Release) {
+fn enabled_partitions_of_the_wrong_type_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     check_edits(
         &scene,
@@ -306,7 +302,7 @@ fn partitions_of_the_wrong_type(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn tables_that_do_not_fit(#[case] release: Release) {
+fn missing_source_tables_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
     let cases = [
@@ -318,17 +314,17 @@ fn tables_that_do_not_fit(#[case] release: Release) {
         let case = Case { name, codes: EITHER, words: &[word, scene.server(0).host()] };
         case.check(&scene, scene.launch_text(&good.replacen(from, to, 1)));
     }
-    // Present on one shard only.
+    // The table exists on one shard only.
     scene.ask(1, &format!("DROP TABLE {}.hits", scene.src));
     let words = [scene.server(1).host(), "hits"];
     Case { name: "one shard", codes: EITHER, words: &words }.check(&scene, scene.launch_text(&good));
 }
 
 #[apply(both)]
-fn an_existing_target_table_that_does_not_fit(#[case] release: Release) {
+fn a_target_table_with_other_columns_or_engine_is_refused(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
-    // In a database that was there before, so that "no database was made" can be told.
+    // The table is in a database that exists before, so that the check for new databases still works.
     let there = scene.database("there");
     scene.on(&[2, 3], &format!("CREATE DATABASE {there}"));
     let good = good.replace(&scene.dst, &there);
@@ -354,7 +350,7 @@ fn an_existing_target_table_that_does_not_fit(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn accounts(#[case] release: Release) {
+fn wrong_accounts_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
     let at = |cluster: &str, server: usize, user: &str, password: &str| {
@@ -382,17 +378,11 @@ fn accounts(#[case] release: Release) {
     }
 }
 
-/// An address of the laboratory where nobody listens.
-fn nobody(scene: &Scene) -> String {
-    let host = scene.server(0).host();
-    format!("{}.150", &host[..host.rfind('.').unwrap()])
-}
-
 #[apply(both)]
-fn unreachable_shards(#[case] release: Release) {
+fn unreachable_shards_are_reported(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
-    let nobody = nobody(&scene);
+    let nobody = scene.unused_host(150);
     for (name, server) in [("source", 0), ("second source", 1), ("target", 2), ("second target", 3)] {
         let spoiled = good.replace(&format!("<host>{}<", scene.server(server).host()), &format!("<host>{nobody}<"));
         assert_ne!(spoiled, good);
@@ -404,17 +394,17 @@ fn unreachable_shards(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn an_unreachable_zookeeper(#[case] release: Release) {
+fn an_unreachable_zookeeper_is_reported(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
-    let nobody = nobody(&scene);
+    let nobody = scene.unused_host(150);
     let text = scene.keeper_text("").replace(scene.lab().zookeeper().host(), &nobody);
     fs::write(scene.keeper_xml(), text).unwrap();
     Case { name: "zookeeper", codes: WORLD, words: &[&nobody, "ZooKeeper"] }.check(&scene, scene.launch_text(&good));
 }
 
 #[apply(both)]
-fn keeper_files(#[case] release: Release) {
+fn broken_keeper_files_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     let good = good(&scene);
     let node = "<node><host>127.0.0.1</host></node>";

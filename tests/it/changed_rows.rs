@@ -1,5 +1,5 @@
-//! Sources with rows that were changed or deleted, and whose parts do not have that yet: what arrives is what a SELECT of the account
-//! shows, by every transfer.
+//! Sources with updates and deletes that are not yet applied to the parts: every transfer copies what a SELECT of the account
+//! returns.
 
 use lab::{LabSpec, Release, User};
 use rstest_reuse::apply;
@@ -9,7 +9,7 @@ use crate::harness::{Scene, Task, scene};
 
 const TRANSFERS: [&str; 5] = ["push", "pull", "relay", "clone", "auto"];
 
-/// A thousand rows in two partitions; nothing merges by itself, and no patch part is applied by a merge.
+/// Creates a table of a thousand rows in two partitions.
 fn fill(scene: &Scene, table: &str, settings: &str) {
     scene.on(
         &[0],
@@ -22,14 +22,14 @@ fn fill(scene: &Scene, table: &str, settings: &str) {
     scene.on(&[0], &format!("INSERT INTO {}.{table} {rows}", scene.src));
 }
 
-/// Copies a table by a transfer into a database of its own.
+/// Returns a task that copies a table with this transfer into its own database.
 fn task(scene: &Scene, table: &str, transfer: &str) -> Task {
     let database = scene.database(&format!("{table}_{transfer}"));
     let job = scene.table(table).to(&database, table).with("transfer", transfer).with("verify", "checksum");
     scene.task(&[&[0]], &[&[1]]).at(&format!("{table}_{transfer}")).with(job)
 }
 
-/// What a query finds on the target of a task.
+/// Returns what a query finds in the target table of a task.
 fn arrived(scene: &Scene, task: &Task, what: &str) -> String {
     let (database, table) = &task.tables[0].target;
     scene.ask(1, &format!("SELECT {what} FROM {database}.{table}"))
@@ -39,7 +39,7 @@ const WHAT: &str = "count(), countIf(s = 'changed'), sum(id)";
 
 /// Before 25.7 there are no patch parts.
 #[test]
-fn lightweight_updates_and_deletes_arrive_by_every_transfer() {
+fn every_transfer_applies_lightweight_updates_and_deletes() {
     let scene = scene!(Release::V25_8);
     let settings =
         "SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1, apply_patches_on_merge = 0";
@@ -71,9 +71,9 @@ fn lightweight_updates_and_deletes_arrive_by_every_transfer() {
     }
 }
 
-/// 18.16 has no UPDATE and no DELETE without parts that are written anew.
+/// 18.16 has no lightweight UPDATE and DELETE.
 #[test]
-fn rows_that_a_mask_deletes_do_not_arrive() {
+fn rows_removed_by_a_lightweight_delete_are_not_copied() {
     let scene = scene!(Release::V25_8);
     fill(&scene, "masked", "");
     scene.on(&[0], &format!("DELETE FROM {}.masked WHERE id < 100", scene.src));
@@ -84,29 +84,29 @@ fn rows_that_a_mask_deletes_do_not_arrive() {
     }
 }
 
-/// A mutation that is not done yet is not what a SELECT shows.
+/// A SELECT does not show the result of an unfinished mutation.
 #[apply(both)]
-fn mutations_that_wait_change_nothing(#[case] release: Release) {
+fn unfinished_mutations_do_not_change_what_is_copied(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, "waiting", "");
     scene.on(&[0], &format!("SYSTEM STOP MERGES {}.waiting", scene.src));
     scene.mutate(0, &format!("ALTER TABLE {}.waiting UPDATE s = 'changed' WHERE id < 100", scene.src));
     scene.mutate(0, &format!("ALTER TABLE {}.waiting DELETE WHERE id > 900", scene.src));
     for transfer in TRANSFERS {
-        // 18.16 is asked for a clone, too: parts know nothing of what waits.
+        // Clone is possible too, because parts do not have unfinished mutations.
         let task = task(&scene, "waiting", transfer);
         scene.run(&task).with(0);
         assert_eq!(arrived(&scene, &task, WHAT), "1000\t0\t499500", "{transfer}");
     }
 }
 
-/// An account whose profile applies mutations that are not done sees their result, and copies it. 18.16 has no such setting.
+/// An account with `apply_mutations_on_fly` sees the result of unfinished mutations, and this result is copied. 18.16 has no such
+/// setting.
 #[test]
-fn mutations_that_an_account_sees_are_copied() {
-    fn here() {}
+fn mutations_applied_on_the_fly_are_copied() {
     let user = User { settings: vec![("apply_mutations_on_fly".into(), "1".into())], ..User::new("sees", "") };
     let lab = LabSpec { users: vec![user], ..LabSpec::of(Release::V25_8, 2) };
-    let scene = Scene::own(std::any::type_name_of_val(&here), lab);
+    let scene = scene!(own lab);
     fill(&scene, "seen", "");
     scene.on(&[0], &format!("SYSTEM STOP MERGES {}.seen", scene.src));
     scene.mutate(0, &format!("ALTER TABLE {}.seen UPDATE s = 'changed' WHERE id < 100", scene.src));

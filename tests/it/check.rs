@@ -1,15 +1,13 @@
-//! `check`: what would keep a task from being copied is said before anything is made.
+//! `check` reports everything that would prevent a copy, and creates nothing.
 
 use lab::{Lab, LabSpec, Release, User};
 use rstest_reuse::apply;
 use serde_json::Value;
 
-use crate::copy::{BY_MONTH, COLUMNS, fill};
-use crate::harness::{Ended, Scene, Task, scene};
-use crate::matrix::cluster_of;
+use crate::harness::{BY_MONTH, COLUMNS, Ended, Scene, Task, cluster_of_shards, fill, scene};
 use crate::{both, modern_ones};
 
-/// From two servers to two others; the target's database is there, its table is not.
+/// A task from two servers to two others. The target database exists, the target table does not.
 fn good(scene: &Scene) -> Task {
     fill(scene, &[0, 1], BY_MONTH, 1000, 2);
     scene.on(&[2, 3], &format!("CREATE DATABASE {}", scene.dst));
@@ -17,7 +15,7 @@ fn good(scene: &Scene) -> Task {
     scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits)
 }
 
-/// Servers on which no other test's statements are seen.
+/// Servers of this test alone, without statements of other tests.
 fn alone(release: Release) -> LabSpec {
     LabSpec::of(release, 4)
 }
@@ -42,7 +40,7 @@ fn says(ended: &Ended, words: &[&str]) {
 }
 
 #[apply(both)]
-fn a_task_that_nothing_is_wrong_with(#[case] release: Release) {
+fn check_finds_no_fault_in_a_good_task(#[case] release: Release) {
     let scene = scene!(own alone(release));
     let task = good(&scene);
     let ended = check(&scene, &task).with(0);
@@ -52,14 +50,14 @@ fn a_task_that_nothing_is_wrong_with(#[case] release: Release) {
     says(&ended, &["0 faults, 0 warnings"]);
     assert_eq!(ended.stderr, "", "nothing is told twice");
     assert_eq!(scene.ask(2, &format!("SHOW TABLES FROM {}", scene.dst)), "");
-    // And after a run the same path is known.
+    // After a run, `check` finds the task at its path.
     scene.run(&task).with(0);
     let after = scene.launch(&task).without_task_file().verb("check").run().with(0);
     says(&after, &["remark", "is finished"]);
 }
 
 #[apply(both)]
-fn no_coordinator_is_needed_to_ask(#[case] release: Release) {
+fn check_needs_no_coordinator(#[case] release: Release) {
     let scene = scene!(own alone(release));
     let task = good(&scene);
     let file = scene.dir().join("task.xml");
@@ -76,7 +74,7 @@ fn no_coordinator_is_needed_to_ask(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn several_faults_are_told_at_once(#[case] release: Release) {
+fn check_reports_several_faults_at_once(#[case] release: Release) {
     let scene = scene!(release);
     let mut task = good(&scene);
     task.target_account = Some(("readonly".into(), String::new()));
@@ -98,7 +96,7 @@ fn several_faults_are_told_at_once(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn partitions_that_are_not_empty_and_their_fate(#[case] release: Release) {
+fn check_reports_what_happens_to_target_partitions_with_rows(#[case] release: Release) {
     let scene = scene!(release);
     let mut task = good(&scene);
     scene.on(&[2, 3], &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
@@ -115,7 +113,7 @@ fn partitions_that_are_not_empty_and_their_fate(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn views_mutations_and_leftovers(#[case] release: Release) {
+fn check_warns_of_views_mutations_and_tables_of_other_tasks(#[case] release: Release) {
     let scene = scene!(release);
     let mut task = good(&scene);
     let (src, dst) = (&scene.src, &scene.dst);
@@ -135,9 +133,9 @@ fn views_mutations_and_leftovers(#[case] release: Release) {
     scene.ask(0, &format!("SYSTEM START MERGES {src}.hits"));
 }
 
-/// 18.16 has no TTL, its mutations have no last error, and it tells of no disks.
+/// 18.16 has no TTL, no last error of mutations and no `system.disks`.
 #[apply(modern_ones)]
-fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks(#[case] release: Release) {
+fn check_warns_of_ttl_and_failed_mutations_of_a_modern_target(#[case] release: Release) {
     let scene = scene!(Release::V18_16, for release);
     fill(&scene, &[0], BY_MONTH, 500, 2);
     let (node, dst) = (Lab::shared(release).clickhouse(0), &scene.dst);
@@ -145,18 +143,18 @@ fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks(#[case] release:
     ask(&format!("DROP DATABASE IF EXISTS {dst}"));
     ask(&format!("CREATE DATABASE {dst}"));
     ask(&format!("CREATE TABLE {dst}.hits {COLUMNS} {BY_MONTH} TTL d + INTERVAL 1 DAY"));
-    // A row that lives long enough to be in the way of a mutation.
+    // A row that the TTL keeps, so that the mutation fails on it.
     ask(&format!("INSERT INTO {dst}.hits SELECT today() + 1000, 1, 's', 1"));
     ask(&format!("ALTER TABLE {dst}.hits DELETE WHERE throwIf(v = 1) SETTINGS mutations_sync = 0"));
     let source = scene.lab().cluster("source", &[&[0]]);
-    let task = Task::new(scene.task_path(), source, cluster_of("target", &[node])).with(scene.table("hits"));
+    let task = Task::new(scene.task_path(), source, cluster_of_shards("target", &[node])).with(scene.table("hits"));
     let mut last = None;
     scene.eventually("the mutation has failed once", || {
         let ended = scene.launch(&task).verb("check").run().with(0);
         let tried = ended.stdout.contains("it failed last with");
-        let told = ended.stdout.clone();
+        let output = ended.stdout.clone();
         last = Some(ended);
-        if tried { Ok(()) } else { Err(told) }
+        if tried { Ok(()) } else { Err(output) }
     });
     let ended = last.unwrap();
     says(&ended, &["warning", node.host(), "of the target is not done", "throwIf", "it failed last with"]);
@@ -165,9 +163,9 @@ fn a_modern_target_tells_of_its_ttl_its_mutations_and_its_disks(#[case] release:
     ask(&format!("DROP DATABASE {dst}"));
 }
 
-/// By CHECK GRANT, and by SHOW GRANTS where there is none yet; 18.16 has no grants.
+/// The program uses CHECK GRANT, or SHOW GRANTS on releases without it. 18.16 has no grants.
 #[test]
-fn rights_that_are_missing_are_told_with_the_statement_that_gives_them() {
+fn check_reports_missing_rights_with_the_grant_statement() {
     let grants = ["SELECT", "INSERT, CREATE TABLE, KILL QUERY"].map(|rights| format!("GRANT {rights} ON *.*"));
     let scene = scene!(own LabSpec {
         users: vec![User { grants: grants.into(), ..User::new("few", "") }],
@@ -177,69 +175,70 @@ fn rights_that_are_missing_are_told_with_the_statement_that_gives_them() {
     let source = scene.lab().cluster("source", &[&[0]]);
     for number in [1, 2, 3] {
         let node = scene.server(number);
-        let target = cluster_of("target", &[node]);
+        let target = cluster_of_shards("target", &[node]);
         let mut task = Task::new(scene.task_path(), source.clone(), target).at(node.host()).with(scene.table("hits"));
         task.target_account = Some(("few".into(), String::new()));
         let ended = scene.launch(&task).verb("check").run().with(1);
         let missing = format!("DROP TABLE, ALTER DELETE, CREATE DATABASE ON {}.* TO few", scene.dst);
         says(&ended, &["FAULT", node.host(), "user few lacks DROP TABLE", &format!("GRANT {missing}")]);
-        // Which is what a run comes to know.
+        // A run fails for the same reason.
         scene.run(&task).with(1).tells(&[node.host(), "Not enough privileges"]);
     }
 }
 
 #[apply(both)]
-fn a_zookeeper_that_does_not_answer_hides_nothing_else(#[case] release: Release) {
+fn check_reports_other_faults_when_zookeeper_does_not_answer(#[case] release: Release) {
     let scene = scene!(release);
     let mut task = good(&scene);
-    let host = scene.server(0).host();
-    let nobody = format!("{}.150", &host[..host.rfind('.').unwrap()]);
+    let nobody = scene.unused_host(150);
     let text = scene.keeper_text("").replace(scene.lab().zookeeper().host(), &nobody);
     std::fs::write(scene.keeper_xml(), text).unwrap();
     task.target_account = Some(("readonly".into(), String::new()));
     let ended = scene.launch(&task).verb("check").run().with(1);
     says(&ended, &["FAULT", "ZooKeeper", &nobody]);
     says(&ended, &["FAULT", "table hits", "may only read"]);
-    // Without a file there is nothing to look at.
+    // Without a task file there is nothing to check.
     scene.launch(&task).without_task_file().verb("check").run().with(1).tells(&["ZooKeeper", &nobody]);
 }
 
 #[apply(both)]
-fn what_is_wrong_with_the_task_itself_and_with_the_way_to_servers(#[case] release: Release) {
+fn check_reports_faults_of_the_task_file_and_of_connections(#[case] release: Release) {
     let scene = scene!(release);
     let task = good(&scene);
     let xml = task.xml();
-    let of = |text: &str| scene.launch_text(text).verb("check").run();
+    let check_text = |text: &str| scene.launch_text(text).verb("check").run();
     let wrong =
-        of(&xml.replacen("<weight>1<", "<weight>heavy<", 1).replacen("<table_push>hits</table_push>", "", 1)).with(2);
+        check_text(&xml.replacen("<weight>1<", "<weight>heavy<", 1).replacen("<table_push>hits</table_push>", "", 1))
+            .with(2);
     says(&wrong, &["FAULT", "shard[1]/weight", "heavy"]);
     says(&wrong, &["FAULT", "<table_push>", "missing"]);
-    says(&of(&xml.replace(">id<", ">nope<")).with(2), &["FAULT", "sharding_key", "nope"]);
-    // A replica that does not answer, beside one that does; and a shard without any.
+    says(&check_text(&xml.replace(">id<", ">nope<")).with(2), &["FAULT", "sharding_key", "nope"]);
+    // First one of two replicas does not answer, then the only replica of a shard.
     let host = scene.server(2).host();
-    let nobody = format!("{}.150", &host[..host.rfind('.').unwrap()]);
+    let nobody = scene.unused_host(150);
     let replica = format!("<replica><host>{host}</host></replica>");
     assert!(xml.contains(&replica), "{xml}");
-    let beside = of(&xml.replace(&replica, &format!("{replica}<replica><host>{nobody}</host></replica>"))).with(0);
+    let beside =
+        check_text(&xml.replace(&replica, &format!("{replica}<replica><host>{nobody}</host></replica>"))).with(0);
     says(&beside, &["warning", &nobody, "goes on without this replica"]);
     says(
-        &of(&xml.replace(&replica, &replica.replace(host, &nobody))).with(1),
+        &check_text(&xml.replace(&replica, &replica.replace(host, &nobody))).with(1),
         &["FAULT", "no replica of shard 1", &nobody],
     );
-    // Accounts that may not, or that nobody knows.
+    // Accounts without rights, and an unknown account.
     for (account, words) in [("readonly", &["user readonly may only read"][..]), ("nobody", &["nobody", "password"])] {
         let host = scene.server(2).host();
         let entered = Task { target_account: Some((account.into(), String::new())), ..task.clone() };
-        says(&of(&entered.xml()).with(1), &[&["FAULT", host][..], words].concat());
+        says(&check_text(&entered.xml()).with(1), &[&["FAULT", host][..], words].concat());
     }
-    // A task that is there already, and another file for it.
+    // A task that exists, and another file for its path.
     scene.run(&task).with(0);
     let changed = scene.launch_text(&xml.replace(">id<", ">id + 1<")).verb("check").run().with(2);
     says(&changed, &["FAULT", "sharding_key", "id + 1"]);
 }
 
 #[apply(both)]
-fn a_shard_that_would_get_few_rows_is_named(#[case] release: Release) {
+fn check_warns_of_an_uneven_sharding_key(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let task = |name: &str, key: &str| {

@@ -1,30 +1,28 @@
-//! `cleanup`: what dead workers left is listed and removed, nothing else is, and the task goes on afterwards.
+//! `cleanup` lists and removes what dead workers left, and nothing else. The task can continue afterwards.
 
-use clickhouse_copier::coordinator::{Coordinator, ZooKeeperCoordinator, ZooKeeperOptions, delete_tree};
 use lab::{LabSpec, Release};
 use rstest_reuse::apply;
 use serde_json::{Value, json};
 
 use crate::both;
-use crate::copy::{BY_MONTH, fill};
-use crate::crash::{PLAIN, REPLICATED, kill_at, task};
-use crate::harness::{Ended, Launch, Scene, Task, scene};
-use crate::zookeeper_hosts;
-
-/// The line of a list that a table has; nothing where it has none.
+use crate::harness::{
+    BY_MONTH, Ended, Launch, PLAIN, REPLICATED, Scene, Task, delete_nodes, fill, kill_at, scene, task_of_several_pieces,
+};
+/// Returns the line about a table in the output of `cleanup`, or an empty text.
 fn line_of<'a>(listed: &'a Ended, table: &str) -> &'a str {
     let named = |line: &&str| [" ", ":"].iter().any(|end| line.contains(&format!(".{table}{end}")));
     listed.stdout.lines().find(named).unwrap_or_default()
 }
 
-/// The identity of a task that there is not.
+/// The identity of a task that does not exist.
 const OTHER: &str = "ba9876543210";
 
 fn cleanup<'a>(scene: &'a Scene, task: &Task, arguments: &[&str]) -> Launch<'a> {
     scene.launch(task).without_task_file().verb("cleanup").args(arguments)
 }
 
-/// From now on sessions last this long. Long for who is to come through on a busy machine, short for who is to be killed.
+/// Sets the session timeout of workers from now on: long for workers that must finish on a busy machine, short for workers that are
+/// killed.
 fn sessions(scene: &Scene, seconds: u32) {
     let text = scene.keeper_text(&format!("<session_timeout_ms>{seconds}000</session_timeout_ms>"));
     std::fs::write(scene.keeper_xml(), text).unwrap();
@@ -32,26 +30,16 @@ fn sessions(scene: &Scene, seconds: u32) {
 
 /// Waits until the sessions of killed workers are over.
 fn all_dead(scene: &Scene, task: &Task) {
-    let places = format!("{}/task_active_workers", task.path);
-    scene.eventually("no session of a worker is left", || match scene.children(&places) {
-        Some(names) if !names.is_empty() => Err(format!("{names:?}")),
-        _ => Ok(()),
-    });
+    scene.wait_for_sessions_to_expire(task);
     sessions(scene, 30);
 }
 
-/// Every table on the targets whose name begins like ours.
+/// Returns all tables on the targets with the prefix of the copier.
 fn like_ours(scene: &Scene) -> Vec<String> {
     scene.lines(&[2, 3], &format!("SHOW TABLES FROM {} LIKE 'copier\\_%'", scene.dst))
 }
 
-pub fn id(scene: &Scene, task: &Task) -> String {
-    let record = scene.node(&format!("{}/task", task.path)).expect("the task is recorded");
-    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
-    record["id"].as_str().expect("it has an identity").to_owned()
-}
-
-/// Tables of others: of a user, of a user with our prefix and identity, and of another task.
+/// Creates tables that `cleanup` must keep: of a user, of a user with the prefix and identity of the task, and of another task.
 fn others(scene: &Scene, id: &str) -> Vec<String> {
     let names = [
         "copier_notes".to_owned(),
@@ -68,38 +56,42 @@ fn others(scene: &Scene, id: &str) -> Vec<String> {
     names
 }
 
-/// A worker dies at a point, so many batches being done then: list, remove, run again.
+/// Kills a worker at a fault point, when `done` batches are published. Then lists the tables, removes them, and runs the task again.
 fn clean(scene: &Scene, engine: &str, point: &str, done: usize) {
-    let task = task(scene, engine, "fail");
+    let task = task_of_several_pieces(scene, engine, "fail");
     kill_at(scene, &task, point, 1);
     all_dead(scene, &task);
-    let left = like_ours(scene);
-    assert!(!left.is_empty(), "nothing was left at {point}");
-    let others = others(scene, &id(scene, &task));
+    let leftover = like_ours(scene);
+    assert!(!leftover.is_empty(), "nothing was left at {point}");
+    let others = others(scene, &scene.task_id(&task));
     let status = format!("{done} of 3 batches published");
 
     let listed = cleanup(scene, &task, &[]).run().with(0).reports(&["not finished", &status, "--remove", "run again"]);
-    for (names, fate) in [(&left, "may go"), (&others, "stays")] {
+    for (names, fate) in [(&leftover, "may go"), (&others, "stays")] {
         for name in names {
             assert!(line_of(&listed, name).contains(fate), "{name} {fate}:\n{}", listed.stdout);
         }
     }
-    let told: Value = serde_json::from_str(&cleanup(scene, &task, &["--format=json"]).run().with(0).stdout).unwrap();
+    let json: Value = serde_json::from_str(&cleanup(scene, &task, &["--format=json"]).run().with(0).stdout).unwrap();
     let published = json!({"batches": done, "of": 3});
-    assert_eq!((&told["published"], &told["removal"], &told["forgotten"]), (&published, &json!(null), &json!(false)));
-    // A statement of the dead worker may still run.
-    let tables: Vec<_> = told["things"].as_array().unwrap().iter().filter(|thing| thing["kind"] == "table").collect();
+    assert_eq!((&json["published"], &json["removal"], &json["forgotten"]), (&published, &json!(null), &json!(false)));
+    // `things` may also contain a statement of the dead worker.
+    let tables: Vec<_> = json["things"].as_array().unwrap().iter().filter(|thing| thing["kind"] == "table").collect();
     for thing in &tables {
         let name = thing["name"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
-        assert_eq!(thing["may_go"], left.contains(&name), "{thing}");
+        assert_eq!(thing["may_go"], leftover.contains(&name), "{thing}");
     }
-    assert_eq!(tables.len(), left.len() + others.len());
-    assert_eq!(like_ours(scene).len(), left.len() + others.len(), "a list removes nothing");
+    assert_eq!(tables.len(), leftover.len() + others.len());
+    assert_eq!(like_ours(scene).len(), leftover.len() + others.len(), "a list removes nothing");
 
     let removed = cleanup(scene, &task, &["--remove", "--format=json"]).run().with(0);
     assert_eq!(like_ours(scene), others, "{}", removed.stdout);
-    let told: Value = serde_json::from_str(&removed.stdout).unwrap();
-    assert_eq!((&told["removal"]["tables"], &told["removal"]["failed"]), (&json!(left.len()), &json!([])), "{told}");
+    let json: Value = serde_json::from_str(&removed.stdout).unwrap();
+    assert_eq!(
+        (&json["removal"]["tables"], &json["removal"]["failed"]),
+        (&json!(leftover.len()), &json!([])),
+        "{json}"
+    );
     let command = listed.stdout.lines().find(|line| line.contains("clickhouse-copier cleanup")).expect("a command");
     assert!(command.ends_with(&format!("--task-path {} --remove", task.path)), "{command}");
     cleanup(scene, &task, &["--remove"]).run().with(0).reports(&["0 tables dropped"]);
@@ -118,55 +110,55 @@ fn clean(scene: &Scene, engine: &str, point: &str, done: usize) {
 }
 
 #[apply(both)]
-fn of_a_piece(#[case] release: Release) {
+fn cleanup_removes_staging_tables_of_a_piece(#[case] release: Release) {
     clean(&scene!(release), PLAIN, "piece-pushed", 0);
 }
 
 #[apply(both)]
-fn of_copied_pieces(#[case] release: Release) {
+fn cleanup_removes_staging_tables_of_copied_pieces(#[case] release: Release) {
     clean(&scene!(release), REPLICATED, "publication-claimed", 0);
 }
 
 #[apply(both)]
-fn of_a_publication(#[case] release: Release) {
+fn cleanup_removes_tables_of_an_unfinished_publication(#[case] release: Release) {
     clean(&scene!(release), PLAIN, "gathered", 0);
 }
 
 #[apply(both)]
-fn of_a_publication_whose_rows_are_in_place(#[case] release: Release) {
+fn cleanup_removes_tables_of_a_publication_whose_rows_are_in_place(#[case] release: Release) {
     clean(&scene!(release), REPLICATED, "placed", 0);
 }
 
 #[apply(both)]
-fn of_a_batch_that_is_done(#[case] release: Release) {
+fn cleanup_removes_tables_left_by_a_finished_batch(#[case] release: Release) {
     clean(&scene!(release), PLAIN, "batch-recorded", 1);
 }
 
 #[apply(both)]
-fn while_a_worker_is_alive_nothing_is_removed(#[case] release: Release) {
+fn cleanup_removes_nothing_while_a_worker_is_alive(#[case] release: Release) {
     let scene = scene!(release);
-    let task = task(&scene, PLAIN, "fail");
+    let task = task_of_several_pieces(&scene, PLAIN, "fail");
     let worker = scene.launch(&task).args(&["--jobs", "1"]).stop_at("piece-verified").start();
     worker.reaches("piece-verified");
-    let left = like_ours(&scene);
+    let leftover = like_ours(&scene);
     let places = scene.children(&format!("{}/task_active_workers", task.path)).unwrap();
     let listed = cleanup(&scene, &task, &[]).run().with(0).reports(&["At work", &places[0], "Nothing can be removed"]);
-    assert!(listed.stdout.contains(&left[0]) && !listed.stdout.contains("may go"), "{}", listed.stdout);
+    assert!(listed.stdout.contains(&leftover[0]) && !listed.stdout.contains("may go"), "{}", listed.stdout);
     for arguments in [&["--remove"][..], &["--remove", "--forget"]] {
         cleanup(&scene, &task, arguments).run().with(1).tells(&["nothing is removed", &places[0]]);
     }
-    assert_eq!(like_ours(&scene), left);
+    assert_eq!(like_ours(&scene), leftover);
     assert_eq!(scene.children(&format!("{}/task_active_workers", task.path)).unwrap(), places, "it left a place");
     worker.kill_9();
     scene.run(&task).with(0);
     scene.check(&task);
 }
 
-/// It waits; when the clean-up dies half way, it goes on.
+/// The worker waits, and continues when the clean-up is killed.
 #[apply(both)]
-fn a_worker_that_starts_meanwhile_waits_and_is_not_harmed(#[case] release: Release) {
+fn a_worker_that_starts_during_a_cleanup_waits_and_then_finishes(#[case] release: Release) {
     let scene = scene!(release);
-    let task = task(&scene, PLAIN, "fail");
+    let task = task_of_several_pieces(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "publication-claimed", 1);
     all_dead(&scene, &task);
     sessions(&scene, 6);
@@ -181,12 +173,12 @@ fn a_worker_that_starts_meanwhile_waits_and_is_not_harmed(#[case] release: Relea
 }
 
 #[apply(both)]
-fn a_statement_that_still_runs_is_ended_and_no_other(#[case] release: Release) {
+fn cleanup_ends_only_running_statements_of_its_task(#[case] release: Release) {
     let scene = scene!(release);
-    let task = task(&scene, PLAIN, "fail");
+    let task = task_of_several_pieces(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "piece-claimed", 1);
     all_dead(&scene, &task);
-    let ours = format!("copier:{}:t0:p0:a1:s0r0", id(&scene, &task));
+    let ours = format!("copier:{}:t0:p0:a1:s0r0", scene.task_id(&task));
     let theirs = format!("copier:{OTHER}:t0:p0:a1:s0r0");
     let running =
         |query: &str| scene.ask(0, &format!("SELECT count() FROM system.processes WHERE query_id = '{query}'")) == "1";
@@ -199,29 +191,29 @@ fn a_statement_that_still_runs_is_ended_and_no_other(#[case] release: Release) {
         }
         let listed = cleanup(&scene, &task, &[]).run();
         let removed = cleanup(&scene, &task, &["--remove"]).run();
-        let left = (running(&ours), running(&theirs));
+        let leftover = (running(&ours), running(&theirs));
         scene.ask(0, &format!("KILL QUERY WHERE query_id IN ('{ours}', '{theirs}') ASYNC"));
         let listed = listed.with(0);
         let line = |query: &str| listed.stdout.lines().find(|line| line.contains(query)).unwrap_or_default();
         assert!(line(&ours).contains("may go"), "{}", listed.stdout);
         assert!(line(&theirs).contains("of another task"), "{}", listed.stdout);
         removed.with(0).reports(&["1 statement ended"]);
-        assert_eq!(left, (false, true));
+        assert_eq!(leftover, (false, true));
     });
     scene.run(&task).with(0);
     scene.check_rows(&task, &task.tables[0], "1");
 }
 
 #[apply(both)]
-fn a_forgotten_task_can_be_made_anew_and_others_below_its_path_stay(#[case] release: Release) {
+fn a_forgotten_task_can_be_started_again_and_tasks_below_its_path_stay(#[case] release: Release) {
     let scene = scene!(release);
-    let outer = task(&scene, PLAIN, "fail");
+    let outer = task_of_several_pieces(&scene, PLAIN, "fail");
     let mut inner = outer.clone().at("below");
     inner.tables[0] = scene.table("hits").to(&scene.dst, "inner").engine(PLAIN).sharding_key("id");
     scene.run(&inner).with(0);
     kill_at(&scene, &outer, "piece-recorded", 1);
     all_dead(&scene, &outer);
-    let before = id(&scene, &outer);
+    let before = scene.task_id(&outer);
     cleanup(&scene, &outer, &["--remove", "--forget"]).run().with(0).reports(&["is gone"]);
     assert_eq!(scene.children(&outer.path).unwrap(), ["below"]);
     assert_eq!(like_ours(&scene), [""; 0]);
@@ -229,17 +221,17 @@ fn a_forgotten_task_can_be_made_anew_and_others_below_its_path_stay(#[case] rele
 
     scene.run(&outer).with(0);
     scene.check(&outer);
-    assert_ne!(id(&scene, &outer), before);
+    assert_ne!(scene.task_id(&outer), before);
     cleanup(&scene, &inner, &["--remove", "--forget"]).run().with(0);
     cleanup(&scene, &outer, &["--remove", "--forget"]).run().with(0);
     assert_eq!(scene.children(&outer.path), None);
 }
 
-/// Half of the tree is gone: nobody works on it, and the same again ends it.
+/// After an interrupted `--forget` half of the nodes are deleted. No worker starts, and the same command finishes it.
 #[apply(both)]
-fn a_forgetting_that_died_half_way_is_ended_by_another(#[case] release: Release) {
+fn an_interrupted_cleanup_with_forget_is_finished_by_the_next_one(#[case] release: Release) {
     let scene = scene!(release);
-    let task = task(&scene, PLAIN, "fail");
+    let task = task_of_several_pieces(&scene, PLAIN, "fail");
     kill_at(&scene, &task, "piece-recorded", 1);
     all_dead(&scene, &task);
     sessions(&scene, 6);
@@ -256,50 +248,35 @@ fn a_forgetting_that_died_half_way_is_ended_by_another(#[case] release: Release)
     scene.check(&task);
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn delete(release: Release, path: &str) {
-    let options = ZooKeeperOptions {
-        hosts: zookeeper_hosts(release),
-        secure: false,
-        tls: clickhouse_copier::model::Tls::default(),
-        session_timeout: std::time::Duration::from_secs(20),
-        root: None,
-        identity: None,
-    };
-    let session = ZooKeeperCoordinator::new(options).session().await.unwrap();
-    delete_tree(session.as_ref(), path).await.unwrap();
-    session.close().await;
-}
-
 #[apply(both)]
-fn a_task_that_zookeeper_lost_is_cleaned_up_by_its_identity(#[case] release: Release) {
+fn a_task_missing_in_zookeeper_is_cleaned_up_by_its_task_id(#[case] release: Release) {
     let scene = scene!(release);
-    let lost = task(&scene, PLAIN, "fail");
+    let lost = task_of_several_pieces(&scene, PLAIN, "fail");
     kill_at(&scene, &lost, "piece-recorded", 1);
     all_dead(&scene, &lost);
-    let lost_id = id(&scene, &lost);
-    let left = like_ours(&scene);
+    let lost_id = scene.task_id(&lost);
+    let leftover = like_ours(&scene);
     let others = others(&scene, &lost_id);
     let with_file = |arguments: &[&str]| scene.launch(&lost).verb("cleanup").args(arguments);
 
-    // As long as it is recorded somewhere near, it is cleaned up there.
+    // A task that is recorded at another path must be cleaned up there.
     let elsewhere = format!("{}-elsewhere", lost.path);
     let by_id = ["--task-id", &lost_id, "--remove"];
     with_file(&by_id).task_path(&elsewhere).run().with(1).tells(&["lives at", &lost.path]);
 
-    delete(release, &lost.path);
+    delete_nodes(release, &lost.path);
     let listed = with_file(&[]).run().with(0).reports(&["No task", "--task-id"]);
-    assert!(line_of(&listed, &left[0]).contains(&format!("of another task, {lost_id}")), "{}", listed.stdout);
+    assert!(line_of(&listed, &leftover[0]).contains(&format!("of another task, {lost_id}")), "{}", listed.stdout);
     with_file(&["--remove"]).run().with(2).tells(&["nothing is removed", "--task-id"]);
     let listed = with_file(&["--task-id", &lost_id]).run().with(0).reports(&["whether it is dead is not known"]);
-    assert!(line_of(&listed, &left[0]).contains("may go"), "{}", listed.stdout);
-    assert_eq!(like_ours(&scene).len(), left.len() + others.len());
+    assert!(line_of(&listed, &leftover[0]).contains("may go"), "{}", listed.stdout);
+    assert_eq!(like_ours(&scene).len(), leftover.len() + others.len());
     with_file(&by_id).run().with(0);
     assert_eq!(like_ours(&scene), others);
 }
 
 #[apply(both)]
-fn a_server_that_does_not_answer_is_named(#[case] release: Release) {
+fn cleanup_names_servers_that_do_not_answer(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 2));
     scene.short_sessions();
     fill(&scene, &[0], BY_MONTH, 3000, 1);
@@ -317,16 +294,22 @@ fn a_server_that_does_not_answer_is_named(#[case] release: Release) {
     scene.check(&task);
 }
 
-/// Without a task at the path and without a table of any task, nothing is to be removed. A table of a task that nobody names stays.
+/// Without a task at the path, `cleanup` removes nothing. What other tasks in ZooKeeper use does not matter. A table of a task that nobody
+/// knows stays unless `--task-id` names its task.
 #[apply(both)]
-fn a_path_without_a_task_is_clean_where_no_table_is(#[case] release: Release) {
-    let scene = scene!(release);
-    let task = task(&scene, PLAIN, "fail");
+fn cleanup_of_a_path_without_a_task_removes_no_table(#[case] release: Release) {
+    let scene = scene!(own LabSpec::of(release, 4));
+    let task = task_of_several_pieces(&scene, PLAIN, "fail");
+    let (neighbour, task) = (task.clone().at("neighbour"), task.at("nothing"));
     let remove = || scene.launch(&task).verb("cleanup").args(&["--remove"]).run();
-    remove().with(0).reports(&["There is no task here, and nothing of one is on the servers that answered"]);
+    let nothing = "There is no task here, and nothing of one is on the servers that answered";
+    remove().with(0).reports(&[nothing]);
+    kill_at(&scene, &neighbour, "piece-pushed", 1);
+    all_dead(&scene, &neighbour);
+    remove().with(0).reports(&["of another task", nothing]);
+    scene.run(&neighbour).with(0);
     let name = format!("copier_{OTHER}_t0_b0_p0_a1");
-    scene.ask(2, &format!("CREATE DATABASE {}", scene.dst));
     scene.ask(2, &format!("CREATE TABLE {}.{name} (a UInt8) ENGINE = Log", scene.dst));
     remove().with(2).tells(&["nothing is removed", "--task-id says whose tables may go"]);
-    assert_eq!(scene.lines(&[2], &format!("SHOW TABLES FROM {}", scene.dst)), [name]);
+    assert_eq!(like_ours(&scene), [name]);
 }

@@ -1,15 +1,13 @@
-//! Parts that travel as files: when, what arrives, and that nothing is left on either side.
+//! `clone` transfers parts as files: when it is used, which rows arrive, and that nothing is left on either side.
 
 use lab::{Lab, LabSpec, Release};
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, COLUMNS};
-use crate::crash::kill_at;
-use crate::harness::{Scene, Table, Task, scene};
+use crate::harness::{BY_MONTH, COLUMNS, Scene, Table, Task, kill_at, rows, scene};
 
-/// Two source shards that are two target shards already: odd ids on the second. Two months; in the first one two parts with the
-/// same rows, which a Replicated table would take for one.
+/// Fills two source shards that match two target shards: odd ids are on the second. In January there are two parts with the same
+/// rows, which a Replicated table would deduplicate.
 fn fill(scene: &Scene, engine: &str) {
     for shard in [0, 1] {
         scene.create_old(&[shard], &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
@@ -21,7 +19,7 @@ fn fill(scene: &Scene, engine: &str) {
         for _ in 0..2 {
             let twice =
                 format!("SELECT toDate('2018-01-07'), toUInt64({shard}), 'again', toInt32(7) FROM system.numbers");
-            // The setting lets a Replicated source have them, too.
+            // With this setting a Replicated source keeps both.
             let twice = format!("INSERT INTO {}.hits {twice} LIMIT 50", scene.src);
             scene.server(shard).query_with(&[("insert_deduplicate", "0")], &twice).unwrap();
         }
@@ -36,7 +34,7 @@ fn two_to_two(scene: &Scene, table: Table) -> Task {
     scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(table)
 }
 
-/// How many statements of some servers fetched parts of the scene's.
+/// Returns how many statements fetched parts on some servers.
 fn fetches(scene: &Scene, servers: &[usize]) -> u64 {
     scene.on(servers, "SYSTEM FLUSH LOGS");
     let sql = format!(
@@ -47,7 +45,7 @@ fn fetches(scene: &Scene, servers: &[usize]) -> u64 {
     scene.sum(servers, &sql)
 }
 
-/// How many of the scene's rows were sent as rows.
+/// Returns how many statements inserted rows.
 fn inserts(scene: &Scene, servers: &[usize]) -> u64 {
     scene.on(servers, "SYSTEM FLUSH LOGS");
     let sql = format!(
@@ -58,20 +56,15 @@ fn inserts(scene: &Scene, servers: &[usize]) -> u64 {
     scene.sum(servers, &sql)
 }
 
-/// The identity of a task, as its tables have it.
-fn id(scene: &Scene, task: &Task) -> String {
-    crate::cleanup::id(scene, task)
-}
-
-/// No node of a task's passages is left in the servers' ZooKeeper.
+/// Checks that no node of a clone is left in the servers' ZooKeeper.
 fn check_no_paths(scene: &Scene, task: &Task) {
-    let id = id(scene, task);
+    let id = scene.task_id(task);
     let left: Vec<String> = scene.children("/clickhouse").unwrap_or_default();
     let left: Vec<&String> = left.iter().filter(|name| name.contains(&id)).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A task that failed keeps its staging tables for the next run, and nothing that parts went through.
+/// Checks that a failed task has left no tables of a clone. Its staging tables stay for the next run.
 fn check_no_passages(scene: &Scene, task: &Task) {
     let sql = |database: &str, like: &str| {
         format!("SELECT name FROM system.tables WHERE database = '{database}' AND name LIKE 'copier\\_%{like}'")
@@ -88,7 +81,7 @@ fn check(scene: &Scene, task: &Task) {
 }
 
 #[apply(both)]
-fn parts_travel_as_files(#[case] release: Release) {
+fn clone_transfers_parts_as_files(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, BY_MONTH);
     let task = two_to_two(&scene, hits(&scene).with("transfer", "clone"));
@@ -106,13 +99,13 @@ fn parts_travel_as_files(#[case] release: Release) {
     }
 }
 
-/// Both sides Replicated, the target with two replicas of a shard; and a batch for each partition.
+/// Both sides are Replicated, the target shard has two replicas, and each partition is a batch.
 #[apply(both)]
-fn replicated_tables_are_cloned_too(#[case] release: Release) {
+fn clone_copies_replicated_tables(#[case] release: Release) {
     let scene = scene!(release);
-    let engine = |of: &str| {
+    let engine = |side: &str| {
         format!(
-            "ENGINE = ReplicatedMergeTree('/tables/{}/{of}/{{shard}}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)",
+            "ENGINE = ReplicatedMergeTree('/tables/{}/{side}/{{shard}}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)",
             scene.name()
         )
     };
@@ -121,7 +114,7 @@ fn replicated_tables_are_cloned_too(#[case] release: Release) {
     let target =
         format!("ReplicatedMergeTree('/tables/{one}', '{{replica}}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
     let table = scene.table("hits").with("verify", "checksum").engine(&target).with("batch_bytes", "100000");
-    // Both source shards become one of two replicas.
+    // Two source shards become one target shard with two replicas.
     let task = scene.task(&[&[0], &[1]], &[&[2, 3]]).with(table.with("transfer", "clone"));
     scene.run(&task).with(0);
     check(&scene, &task);
@@ -129,9 +122,9 @@ fn replicated_tables_are_cloned_too(#[case] release: Release) {
     assert_eq!(inserts(&scene, &[0, 1, 2, 3]), 0);
 }
 
-/// Both target servers of a shard are written to.
+/// Both servers of the target shard get the rows from the copier.
 #[apply(both)]
-fn each_of_two_servers_of_a_shard_fetches(#[case] release: Release) {
+fn clone_fetches_on_every_replica_without_internal_replication(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, "ENGINE = MergeTree(d, (id, d), 8192)");
     let mut task = scene.task(&[&[0]], &[&[2, 3]]).with(scene.table("hits").with("transfer", "clone"));
@@ -142,7 +135,7 @@ fn each_of_two_servers_of_a_shard_fetches(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn on_one_server_nothing_needs_to_be_fetched(#[case] release: Release) {
+fn clone_within_one_server_fetches_nothing(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, BY_MONTH);
     let task = scene.task(&[&[0]], &[&[0]]).with(hits(&scene).with("transfer", "clone"));
@@ -151,9 +144,9 @@ fn on_one_server_nothing_needs_to_be_fetched(#[case] release: Release) {
     assert_eq!((fetches(&scene, &[0]), inserts(&scene, &[0])), (0, 0));
 }
 
-/// String keys, whose partitions have ids that no expression gives.
+/// Partition keys with strings: the ids of their partitions are hashes that no SQL expression computes.
 #[apply(both)]
-fn ids_of_partitions_are_looked_up_where_they_are_hashes(#[case] release: Release) {
+fn clone_copies_partitions_whose_ids_are_hashes(#[case] release: Release) {
     let scene = scene!(release);
     let keys = "ENGINE = MergeTree PARTITION BY (s, v) ORDER BY (d, id)";
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {keys}", scene.src));
@@ -166,9 +159,9 @@ fn ids_of_partitions_are_looked_up_where_they_are_hashes(#[case] release: Releas
     assert_eq!(inserts(&scene, &[0, 1]), 0);
 }
 
-/// Workers die when the source's table is made, and when its parts are fetched.
+/// Workers are killed after the table on the source is created, and after its parts are fetched.
 #[apply(both)]
-fn a_crash_leaves_nothing_on_either_side(#[case] release: Release) {
+fn a_clone_after_crashes_leaves_nothing_on_either_side(#[case] release: Release) {
     let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, BY_MONTH);
@@ -186,17 +179,13 @@ fn a_crash_leaves_nothing_on_either_side(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_clean_up_removes_what_is_left_at_the_source(#[case] release: Release) {
+fn cleanup_removes_tables_of_a_crashed_clone_on_both_sides(#[case] release: Release) {
     let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, BY_MONTH);
     let task = two_to_two(&scene, hits(&scene).with("transfer", "clone"));
     kill_at(&scene, &task, "parts-fetched", 1);
-    let places = format!("{}/task_active_workers", task.path);
-    scene.eventually("no session of a worker is left", || match scene.children(&places) {
-        Some(names) if !names.is_empty() => Err(format!("{names:?}")),
-        _ => Ok(()),
-    });
+    scene.wait_for_sessions_to_expire(&task);
     let cleanup =
         |arguments: &[&str]| scene.launch(&task).without_task_file().verb("cleanup").args(arguments).run().with(0);
     cleanup(&[]).reports(&["_out0", "_in0", "parts on their way"]);
@@ -207,9 +196,9 @@ fn a_clean_up_removes_what_is_left_at_the_source(#[case] release: Release) {
     check(&scene, &task);
 }
 
-/// A target of so many bytes that cloning is worth it where nothing is said: 160 MB that take little room.
+/// Fills a table that is large enough to be cloned by default: 160 MB that compress well.
 fn fill_large(scene: &Scene, engine: &str) {
-    // So that the servers' ZooKeeper can be told from others.
+    // A replicated table shows which ZooKeeper the servers have.
     let path = format!("/tables/{}/mark", scene.name());
     let mark = format!("{}.mark (a UInt8) ENGINE = ReplicatedMergeTree('{path}', 'r') ORDER BY a", scene.src);
     scene.ask(0, &format!("CREATE TABLE IF NOT EXISTS {mark}"));
@@ -224,7 +213,7 @@ fn fill_large(scene: &Scene, engine: &str) {
 }
 
 #[apply(both)]
-fn what_is_large_is_cloned_when_nothing_is_said(#[case] release: Release) {
+fn large_tables_are_cloned_by_default(#[case] release: Release) {
     let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let task = two_to_two(&scene, hits(&scene));
@@ -234,13 +223,14 @@ fn what_is_large_is_cloned_when_nothing_is_said(#[case] release: Release) {
     assert_eq!(inserts(&scene, &[0, 1, 2, 3]), 0);
 }
 
-/// What stands against it: when nothing is said the rows take another way, and where it is written the task is refused.
+/// Checks that a table is not cloned for this reason: by default another transfer is used, and with `<transfer>clone</transfer>` the
+/// task is refused.
 fn not_cloned(scene: &Scene, task: &Task, why: &[&str]) {
-    let mut told = task.clone().at("told");
-    told.tables[0] = told.tables[0].clone().with("transfer", "clone");
+    let mut explicit = task.clone().at("told");
+    explicit.tables[0] = explicit.tables[0].clone().with("transfer", "clone");
     let words: Vec<&str> = ["clone does not work"].iter().chain(why).copied().collect();
-    scene.run(&told).with(1).tells(&words);
-    scene.check_no_tables(&told);
+    scene.run(&explicit).with(1).tells(&words);
+    scene.check_no_tables(&explicit);
     let words: Vec<&str> = ["transfer: not clone, since"].iter().chain(why).copied().collect();
     scene.run(task).with(0).tells(&words);
     scene.check(task);
@@ -248,7 +238,7 @@ fn not_cloned(scene: &Scene, task: &Task, why: &[&str]) {
 }
 
 #[apply(both)]
-fn rows_of_several_target_shards_are_not_cloned(#[case] release: Release) {
+fn a_source_shard_with_rows_for_several_target_shards_is_not_cloned(#[case] release: Release) {
     let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let task = two_to_two(&scene, scene.table("hits").sharding_key("intDiv(id, 2)"));
@@ -256,7 +246,7 @@ fn rows_of_several_target_shards_are_not_cloned(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn an_account_that_may_only_read_makes_no_tables(#[case] release: Release) {
+fn tables_of_a_read_only_source_account_are_not_cloned(#[case] release: Release) {
     let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let mut task = two_to_two(&scene, hits(&scene));
@@ -265,7 +255,7 @@ fn an_account_that_may_only_read_makes_no_tables(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn tables_of_another_granularity_are_not_cloned(#[case] release: Release) {
+fn tables_with_another_index_granularity_are_not_cloned(#[case] release: Release) {
     let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     let engine = "MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id) SETTINGS index_granularity = 1024";
@@ -296,7 +286,7 @@ fn tables_with_other_keys_or_columns_are_not_cloned(#[case] release: Release) {
 /// Parts that were written before a column was added have no values of it; a table without the column's DEFAULT would read
 /// zeros from them.
 #[apply(both)]
-fn parts_without_a_column_that_came_later_are_not_cloned(#[case] release: Release) {
+fn parts_without_a_column_added_later_are_not_cloned(#[case] release: Release) {
     let scene = scene!(release);
     fill_large(&scene, BY_MONTH);
     scene.on(&[0, 1], &format!("ALTER TABLE {}.hits ADD COLUMN late UInt8 DEFAULT 5", scene.src));
@@ -305,14 +295,14 @@ fn parts_without_a_column_that_came_later_are_not_cloned(#[case] release: Releas
     scene.run(&task).with(0).tells(&why);
     check(&scene, &task);
     assert_eq!(scene.ask(2, &format!("SELECT uniq(late), any(late) FROM {}.hits", scene.dst)), "1\t5");
-    let told = two_to_two(&scene, hits(&scene).to(&scene.dst, "told").with("transfer", "clone")).at("told");
-    scene.run(&told).with(3).tells(&["clone does not work", "written before a column was added"]);
-    check_no_passages(&scene, &told);
+    let explicit = two_to_two(&scene, hits(&scene).to(&scene.dst, "told").with("transfer", "clone")).at("told");
+    scene.run(&explicit).with(3).tells(&["clone does not work", "written before a column was added"]);
+    check_no_passages(&scene, &explicit);
 }
 
-/// A row of another shard that came after the plan was made is seen in the parts themselves.
+/// A row of another shard is inserted after planning. The worker finds it in the parts.
 #[apply(both)]
-fn a_row_of_another_shard_that_comes_late_is_not_put_on_the_wrong_one(#[case] release: Release) {
+fn a_late_row_of_another_shard_is_not_cloned_to_the_wrong_shard(#[case] release: Release) {
     let scene = scene!(release);
     scene.short_sessions();
     fill_large(&scene, BY_MONTH);
@@ -322,7 +312,7 @@ fn a_row_of_another_shard_that_comes_late_is_not_put_on_the_wrong_one(#[case] re
         let table = if at == "told" { table.with("transfer", "clone") } else { table };
         let task = two_to_two(&scene, table).at(at);
         kill_at(&scene, &task, "tables-created", 1);
-        // Into a partition that was planned.
+        // The row goes into a planned partition.
         let late = "(toDate('2018-01-20'), toUInt64(1000001), 'late', toInt32(1))";
         scene.ask(0, &format!("INSERT INTO {}.hits VALUES {late}", scene.src));
         scene.run(&task).with(code).tells(&[words, "belong to target shards 1, 2, and parts are not split"]);
@@ -338,14 +328,13 @@ fn a_row_of_another_shard_that_comes_late_is_not_put_on_the_wrong_one(#[case] re
     }
 }
 
-/// Where nothing tells the ZooKeepers apart before, a piece does. 18.16 makes no node of its own at its start; modern servers
-/// do.
+/// On 18.16 only the first piece shows that the ZooKeepers differ; modern servers create a node at their start that shows it before.
 #[apply(both)]
-fn servers_with_zookeepers_of_their_own_are_not_cloned_between(#[case] release: Release) {
+fn clone_between_servers_with_different_zookeepers_is_refused(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 1));
     let other = Lab::start(LabSpec::of(release, 1)).unwrap();
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
-    scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, crate::copy::rows(0, 100, 1)));
+    scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 100, 1)));
     let mut task = scene.task(&[&[0]], &[&[0]]).with(scene.table("hits").with("transfer", "clone"));
     task.target = other.cluster("target", &[&[0]]);
     let code = if release.is_modern() { 1 } else { 3 };

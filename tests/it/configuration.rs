@@ -12,12 +12,12 @@ use rstest_reuse::apply;
 
 use crate::both;
 
-/// What stands at the end of `config.xml`, what in files beside it, and what in the file of `<include_from>`.
+/// Text at the end of `config.xml`, other files with their text, and text of the file that `<include_from>` names.
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
 const INCLUDED: &str = "<zk><n>1</n><n>2</n></zk><t a=\"7\">text</t><deep><m incl=\"zk\"/></deep><top incl=\"zk\"/>";
 
-/// What both releases take, and what they make of it is compared. Names are free: merging does not know them.
+/// Files that both releases accept. The merged results are compared. Merging does not depend on the names of elements.
 const MERGED: &[Case] = &[
     // Elements are paired by name and attributes, in order.
     ("<x><n>1</n><n>2</n><n>3</n></x>", &[("config.d/z.xml", "<x><n>4</n><n>5</n></x>")], ""),
@@ -70,7 +70,7 @@ const MERGED: &[Case] = &[
     ("<x><n>0</n><include incl='zk' merge='1'/></x>", &[], INCLUDED),
 ];
 
-/// What at least one of the releases refuses. The copier refuses it always.
+/// Files that at least one release refuses. The copier refuses all of them.
 const REFUSED: &[Case] = &[
     ("<x/>", &[("config.d/z.xml", "<x remove='1' replace='1'/>")], ""),
     ("<x/>", &[("config.d/z.xml", "<x>")], ""),
@@ -124,9 +124,9 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// In the end the server has its ZooKeeper in a file of its own, and the copier finds it there.
+/// At the end the server's ZooKeeper is configured in a separate file, and the copier finds it there.
 #[apply(both)]
-fn the_copier_merges_files_as_the_server_does(#[case] release: Release) {
+fn the_copier_merges_configuration_files_as_the_server_does(#[case] release: Release) {
     let lab = Lab::start(LabSpec::of(release, 1)).unwrap();
     let server = lab.clickhouse(0);
     let config = fs::read_to_string(server.dir().join("config.xml")).unwrap();
@@ -149,7 +149,7 @@ fn the_copier_merges_files_as_the_server_does(#[case] release: Release) {
     }
     for case in REFUSED {
         let theirs = files.with(case);
-        // Rules of modern servers come first for whatever file.
+        // The copier applies the rules of modern servers first.
         let ours = files.ours(Rules::Modern);
         assert!(ours.is_err(), "{case:?}: the copier takes it: {ours:?}");
         assert!(theirs.is_err() || !release.is_modern(), "{case:?}: the server takes it: {theirs:?}");
@@ -163,6 +163,6 @@ fn the_copier_merges_files_as_the_server_does(#[case] release: Release) {
         .arg(server.dir().join("config.xml"))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&status.stderr);
-    assert!(said.contains(&format!("no task at /no/such/task in ZooKeeper {}", lab.zookeeper().hosts())), "{said}");
+    let stderr = String::from_utf8_lossy(&status.stderr);
+    assert!(stderr.contains(&format!("no task at /no/such/task in ZooKeeper {}", lab.zookeeper().hosts())), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! `status`, `pause`, `resume`, `cancel`: what a person sees and says while workers are at work.
+//! The verbs `status`, `pause`, `resume` and `cancel` while workers run.
 
 use serde_json::{Value, json};
 
@@ -6,17 +6,7 @@ use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Ended, Scene, Task, scene};
-
-/// Three months in pieces that take some seconds each, since each statement may send so many bytes a second.
-pub fn slow(scene: &Scene, rate: u32) -> Task {
-    scene.short_sessions();
-    fill(scene, &[0], BY_MONTH, 60_000, 3);
-    let hits = scene.table("hits").engine(BY_MONTH).with("number_of_splits", "2").with("transfer", "push");
-    let settings = format!("<settings><max_network_bandwidth>{rate}</max_network_bandwidth></settings>");
-    scene.task(&[&[0]], &[&[1]]).with(hits).more(&settings)
-}
+use crate::harness::{Ended, Scene, Task, scene, task_with_slow_push, xml_without_limits};
 
 fn verb(scene: &Scene, task: &Task, verb: &str, arguments: &[&str]) -> Ended {
     scene.launch(task).verb(verb).without_task_file().args(arguments).run()
@@ -30,7 +20,7 @@ fn object(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}\n{}", ended.stdout, ended.stderr))
 }
 
-/// Statements of the task that run on the source, which pushes.
+/// Returns how many statements of the task run on the source, which pushes.
 fn statements(scene: &Scene) -> u64 {
     let sql = "SELECT count() FROM system.processes WHERE query_id LIKE 'copier:%' AND position(query, 'DST') > 0";
     scene.sum(&[0], &sql.replace("DST", &scene.dst))
@@ -44,9 +34,9 @@ fn rows_travel(scene: &Scene) {
 }
 
 #[apply(both)]
-fn status_shows_what_is_copied_who_does_what_and_what_waits(#[case] release: Release) {
+fn status_shows_progress_workers_and_waiting_jobs(#[case] release: Release) {
     let scene = scene!(release);
-    let task = slow(&scene, 20_000).more("<max_jobs_per_server>1</max_jobs_per_server>");
+    let task = task_with_slow_push(&scene, 20_000).more("<max_jobs_per_server>1</max_jobs_per_server>");
     for early in ["status", "pause", "resume", "cancel"] {
         verb(&scene, &task, early, &[]).with(2).tells(&["there is no task at", &task.path]);
     }
@@ -65,8 +55,8 @@ fn status_shows_what_is_copied_who_does_what_and_what_waits(#[case] release: Rel
     for words in [&task.path, "Table hits:", "60,000", "copying", "pending", "copies hits piece", &host, "Waiting: "] {
         assert!(shown.stdout.contains(words), "no {words} in\n{}", shown.stdout);
     }
-    // Let it go on faster.
-    let fast = slow_text(&task);
+    // Removes the limits, so that the test ends soon.
+    let fast = xml_without_limits(&task);
     scene.launch_text(&fast).args(&["--task-upload-force"]).run().with(0);
     worker.ends().with(0);
     let after = status(&scene, &task);
@@ -76,23 +66,13 @@ fn status_shows_what_is_copied_who_does_what_and_what_waits(#[case] release: Rel
     scene.check(&task);
 }
 
-/// The same task without its limits.
-pub fn slow_text(task: &Task) -> String {
-    let xml = task.xml();
-    let cut = |xml: &str, name: &str| match (xml.find(&format!("<{name}>")), xml.find(&format!("</{name}>"))) {
-        (Some(begin), Some(end)) => format!("{}{}", &xml[..begin], &xml[end + name.len() + 3..]),
-        _ => xml.to_owned(),
-    };
-    cut(&cut(&xml, "settings"), "max_jobs_per_server")
-}
-
 #[apply(both)]
-fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed(#[case] release: Release) {
+fn pause_now_stops_all_statements_and_resume_continues_the_task(#[case] release: Release) {
     let scene = scene!(release);
-    let task = slow(&scene, 10_000);
+    let task = task_with_slow_push(&scene, 10_000);
     let workers = [scene.launch(&task).start(), scene.launch(&task).start()];
     rows_travel(&scene);
-    // Each piece would take seconds: they are given up.
+    // `--now` gives up the pieces, which would take seconds.
     verb(&scene, &task, "pause", &["--now"]).with(0).reports(&[
         "give up what they have in hand",
         "paused",
@@ -103,8 +83,8 @@ fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed(#[case] rel
     for worker in &workers {
         worker.says("the task is paused: waiting until it is resumed");
     }
-    // A worker that comes now waits too, and takes the new description in.
-    let fast = scene.launch_text(&slow_text(&task)).args(&["--task-upload-force"]).start();
+    // A new worker waits too, and stores the new task file.
+    let fast = scene.launch_text(&xml_without_limits(&task)).args(&["--task-upload-force"]).start();
     fast.says("the task is paused: waiting until it is resumed");
     assert_eq!(scene.sum(&[1], &format!("SELECT count() FROM {}.hits", scene.dst)), 0);
     verb(&scene, &task, "resume", &[]).with(0).reports(&["goes on"]);
@@ -117,29 +97,29 @@ fn a_paused_task_has_nothing_on_the_servers_and_goes_on_when_resumed(#[case] rel
 }
 
 #[apply(both)]
-fn a_pause_lets_pieces_in_hand_be_finished(#[case] release: Release) {
+fn pause_lets_workers_finish_their_current_pieces(#[case] release: Release) {
     let scene = scene!(release);
-    let task = slow(&scene, 60_000);
+    let task = task_with_slow_push(&scene, 60_000);
     let worker = scene.launch(&task).args(&["--jobs=1"]).start();
     rows_travel(&scene);
     verb(&scene, &task, "pause", &[]).with(0).reports(&["finish what they have in hand", "The task is paused"]);
     let paused = status(&scene, &task);
     assert!(paused["total"]["rows_copied"].as_u64().unwrap() > 0, "{paused}");
     assert!(paused["total"]["partitions"]["pending"].as_u64().unwrap() > 0, "{paused}");
-    let told = |verb: Ended| object(&verb.with(0));
-    let says = |outcome: &str| json!({"path": task.path, "outcome": outcome, "not_looked_at": [], "cleanup": null});
-    assert_eq!(told(verb(&scene, &task, "pause", &["--format=json"])), says("paused"));
-    assert_eq!(told(verb(&scene, &task, "resume", &["--format=json"])), says("resumed"));
-    assert_eq!(told(verb(&scene, &task, "resume", &["--format=json"])), says("was_not_paused"));
+    let json_of = |verb: Ended| object(&verb.with(0));
+    let answer = |outcome: &str| json!({"path": task.path, "outcome": outcome, "not_looked_at": [], "cleanup": null});
+    assert_eq!(json_of(verb(&scene, &task, "pause", &["--format=json"])), answer("paused"));
+    assert_eq!(json_of(verb(&scene, &task, "resume", &["--format=json"])), answer("resumed"));
+    assert_eq!(json_of(verb(&scene, &task, "resume", &["--format=json"])), answer("was_not_paused"));
     verb(&scene, &task, "resume", &[]).with(0).reports(&["was not paused"]);
     worker.ends().with(0);
     scene.check(&task);
 }
 
 #[apply(both)]
-fn a_cancelled_task_leaves_nothing_but_what_it_published(#[case] release: Release) {
+fn a_cancelled_task_leaves_only_published_partitions(#[case] release: Release) {
     let scene = scene!(release);
-    let task = slow(&scene, 20_000);
+    let task = task_with_slow_push(&scene, 20_000);
     let worker = scene.launch(&task).start();
     rows_travel(&scene);
     verb(&scene, &task, "cancel", &[]).with(0).reports(&[
@@ -160,6 +140,6 @@ fn a_cancelled_task_leaves_nothing_but_what_it_published(#[case] release: Releas
     assert_eq!((&again["cleanup"]["published"]["of"], &again["cleanup"]["removal"]["tables"]), (&json!(3), &json!(0)));
     scene.run(&task).with(1).tells(&["was cancelled", "cleanup --remove --forget"]);
     verb(&scene, &task, "cleanup", &["--remove", "--forget"]).with(0);
-    scene.launch_text(&slow_text(&task)).run().with(0);
+    scene.launch_text(&xml_without_limits(&task)).run().with(0);
     scene.check(&task);
 }

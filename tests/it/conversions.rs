@@ -1,11 +1,10 @@
-//! Values that do not survive the conversion to the target's types are counted before anything is created.
+//! Values that the target's types cannot hold are counted before anything is created.
 
 use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::BY_MONTH;
-use crate::harness::{Scene, scene};
+use crate::harness::{BY_MONTH, Scene, scene};
 
 /// A column, its types in the source and in the target, a value that both hold, and one that only the source holds, as
 /// the example shows it.
@@ -45,7 +44,7 @@ const COLUMNS: &[Case] = &[
     ("un", "UUID", "String", "toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0')", None),
 ];
 
-/// Those of later releases.
+/// Columns of types of later releases.
 const MODERN: &[Case] = &[
     ("d32", "Date32", "Date", "toDate32('2018-01-01')", Some(("toDate32('1950-01-01')", "'1950-01-01'"))),
     (
@@ -89,7 +88,7 @@ fn make(scene: &Scene, columns: &[&Case]) {
 }
 
 #[apply(both)]
-fn values_that_the_targets_type_does_not_hold_are_not_lost_in_silence(#[case] release: Release) {
+fn values_that_the_target_type_cannot_hold_are_refused_unless_allowed(#[case] release: Release) {
     let scene = scene!(release);
     let modern: &[Case] = if release == Release::V18_16 { &[] } else { MODERN };
     let columns: Vec<&Case> = COLUMNS.iter().chain(modern).collect();
@@ -100,33 +99,33 @@ fn values_that_the_targets_type_does_not_hold_are_not_lost_in_silence(#[case] re
     let strict = fine.clone().with(scene.table("hits").with("allow_lossy_conversion", "nowhere"));
     let checked = scene.launch(&strict).verb("check").run().with(2);
     let ended = scene.launch(&strict).run().with(2);
-    for said in [&checked.stdout, &ended.stderr] {
-        let told = |name: &str| {
-            said.lines().find(|line| line.contains(&format!("hits/allow_lossy_conversion: column {name}:")))
+    for text in [&checked.stdout, &ended.stderr] {
+        let line_about = |name: &str| {
+            text.lines().find(|line| line.contains(&format!("hits/allow_lossy_conversion: column {name}:")))
         };
         for case in &columns {
-            match (case.4, told(case.0)) {
+            match (case.4, line_about(case.0)) {
                 (Some((_, shown)), Some(line)) => {
                     let words = ["the value of 1 row of", "does not survive", shown, "<allow_lossy_conversion>"];
                     assert!(words.iter().all(|word| line.contains(word)), "{}: {words:?}: {line}", case.0);
                 }
                 (None, None) => {}
-                (expected, told) => panic!("{}: {expected:?}, {told:?}:\n{said}", case.0),
+                (expected, line_about) => panic!("{}: {expected:?}, {line_about:?}:\n{text}", case.0),
             }
         }
-        assert!(!said.contains("tables/part") && !said.contains("tables/cond"), "{said}");
+        assert!(!text.contains("tables/part") && !text.contains("tables/cond"), "{text}");
         assert!(
-            said.contains("hits/allow_lossy_conversion: the target") && said.contains("no column `nowhere`"),
-            "{said}"
+            text.contains("hits/allow_lossy_conversion: the target") && text.contains("no column `nowhere`"),
+            "{text}"
         );
     }
     assert_eq!(scene.children(&strict.path), None, "a refused task made something in ZooKeeper");
-    // A NULL is refused where it is seen, also when others are counted.
+    // A NULL for a column without Nullable is refused.
     let nulls = scene.task(&[&[0]], &[&[1]]).at("nulls").with(scene.table("nulls"));
     let ended = scene.run(&nulls);
     assert_ne!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(ended.stderr.lines().any(|line| line.contains("nulls") && line.contains("column n")), "{}", ended.stderr);
-    // Whoever says so has them as they are converted.
+    // With `<allow_lossy_conversion>` the converted values are copied.
     let lossy: Vec<&str> = columns.iter().filter(|case| case.4.is_some()).map(|case| case.0).collect();
     let task = fine.with(scene.table("hits").with("allow_lossy_conversion", &lossy.join(", ")));
     scene.run(&task).with(0).tells(&["column i: the value of 1 row", "allow_lossy_conversion lets them be copied"]);

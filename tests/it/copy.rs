@@ -1,32 +1,12 @@
-//! Copies end to end: engines, partitions, conditions.
+//! Copies from start to end: engines, partitions, conditions.
 
 use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::harness::{Scene, Task, scene};
+use crate::harness::{BY_MONTH, COLUMNS, Scene, Task, fill, rows, scene};
 
-/// `count` rows from `from` on, the same on each call, over so many months from January 2018.
-pub fn rows(from: u64, count: u64, months: u64) -> String {
-    format!(
-        "SELECT toDate('2018-01-01') + number % ({months} * 30 - 1) AS d, number AS id, \
-         toString(number * 7919 % 1000003) AS s, toInt32(number % 1000) - 500 AS v \
-         FROM system.numbers LIMIT {from}, {count}"
-    )
-}
-
-pub const COLUMNS: &str = "(d Date, id UInt64, s String, v Int32)";
-pub const BY_MONTH: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
-
-/// Makes the source table `hits` on some servers and fills it with rows that differ between them.
-pub fn fill(scene: &Scene, servers: &[usize], engine: &str, count: u64, months: u64) {
-    for (number, &server) in (0..).zip(servers) {
-        scene.create_old(&[server], &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.src));
-        scene.ask(server, &format!("INSERT INTO {}.hits {}", scene.src, rows(number * count, count, months)));
-    }
-}
-
-/// How many statements of the scene's finished that moved rows from some servers.
+/// Returns how many statements of the task have finished on some servers.
 fn transfers(scene: &Scene, servers: &[usize]) -> u64 {
     scene.on(servers, "SYSTEM FLUSH LOGS");
     let sql = format!(
@@ -38,7 +18,7 @@ fn transfers(scene: &Scene, servers: &[usize]) -> u64 {
 }
 
 #[apply(both)]
-fn two_shards_to_three(#[case] release: Release) {
+fn two_shards_are_copied_to_three(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 50_000, 4);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("intHash64(id)");
@@ -53,14 +33,14 @@ fn two_shards_to_three(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn months_become_weeks(#[case] release: Release) {
+fn monthly_partitions_are_copied_into_weekly_partitions(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 4);
     let hits = scene.table("hits").engine("MergeTree PARTITION BY toMonday(d) ORDER BY (d, id)").sharding_key("id");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
     scene.run(&task).with(0).reports(&["2018-01-29", "2018-02-26"]);
     scene.check(&task);
-    // 119 days from a Monday on.
+    // 119 days that begin with a Monday.
     scene.check_partitions(&task, &[("hits", 17)]);
     let weeks = format!(
         "SELECT uniqExact(partition) FROM system.parts WHERE active AND database = '{}' AND table = 'hits'",
@@ -70,7 +50,7 @@ fn months_become_weeks(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn without_partitions_on_one_side_or_both(#[case] release: Release) {
+fn tables_without_partition_key_on_one_or_both_sides_are_copied(#[case] release: Release) {
     let scene = scene!(release);
     let whole = "ENGINE = MergeTree ORDER BY id";
     fill(&scene, &[0], whole, 10_000, 4);
@@ -79,7 +59,7 @@ fn without_partitions_on_one_side_or_both(#[case] release: Release) {
         .with(scene.table("hits").engine(whole))
         .with(scene.table("cut").from(&scene.src, "hits").engine(BY_MONTH))
         .with(scene.table("joined").from(&scene.dst, "cut2").engine("MergeTree PARTITION BY tuple() ORDER BY id"));
-    // A partitioned source for the third.
+    // A partitioned source for the third table.
     scene.ask(0, &format!("CREATE DATABASE {}", scene.dst));
     scene.ask(0, &format!("CREATE TABLE {}.cut2 {COLUMNS} {BY_MONTH}", scene.dst));
     scene.ask(0, &format!("INSERT INTO {}.cut2 {}", scene.dst, rows(0, 10_000, 4)));
@@ -89,7 +69,7 @@ fn without_partitions_on_one_side_or_both(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn sources_that_have_no_partitions(#[case] release: Release) {
+fn memory_and_log_tables_are_copied(#[case] release: Release) {
     let scene = scene!(release);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]);
     for engine in ["Memory", "Log", "TinyLog", "StripeLog"] {
@@ -105,7 +85,7 @@ fn sources_that_have_no_partitions(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn an_empty_source_gives_an_empty_table(#[case] release: Release) {
+fn an_empty_source_table_gives_an_empty_target_table(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 0, 1);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
@@ -115,7 +95,7 @@ fn an_empty_source_gives_an_empty_table(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn one_shard_of_the_source_is_empty(#[case] release: Release) {
+fn a_source_with_one_empty_shard_is_copied(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     fill(&scene, &[1], BY_MONTH, 0, 1);
@@ -126,7 +106,7 @@ fn one_shard_of_the_source_is_empty(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn the_engine_is_taken_from_an_old_syntax_source(#[case] release: Release) {
+fn the_target_gets_the_engine_of_a_source_in_old_syntax(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], "ENGINE = MergeTree(d, intHash32(id), (d, intHash32(id)), 4096)", 20_000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
@@ -140,9 +120,9 @@ fn the_engine_is_taken_from_an_old_syntax_source(#[case] release: Release) {
     assert_eq!(scene.ask(1, &made), "toYYYYMM(d)\td, intHash32(id)\tintHash32(id)\t1");
 }
 
-/// A table of many partitions would be read again for each of them.
+/// If publication read the whole table, a table of many partitions would be read once for each of them.
 #[apply(both)]
-fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_table(#[case] release: Release) {
+fn publication_reads_only_the_partitions_that_it_publishes(#[case] release: Release) {
     for (name, engine) in [("new", BY_MONTH), ("old", "ENGINE = MergeTree(d, (id, d), 1024)")] {
         let scene = scene!(release);
         let table = format!("{name}_hits");
@@ -156,7 +136,8 @@ fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_tab
              AND position(query, 'FROM `{}`.`{table}`') > 0",
             scene.dst
         );
-        // For each partition: before it is published, after, and what is in it. And all of it once, for the account at the end.
+        // Three statements for each partition: before publication, after it, and the checksum. One more statement reads the whole
+        // table, for the account at the end.
         scene.eventually(engine, || {
             scene.ask(1, "SYSTEM FLUSH LOGS");
             let found = scene.ask(1, &sql);
@@ -167,7 +148,7 @@ fn what_is_published_is_counted_and_compared_without_reading_the_rest_of_the_tab
 }
 
 #[apply(both)]
-fn the_engine_is_taken_from_the_source(#[case] release: Release) {
+fn the_target_gets_the_engine_of_the_source(#[case] release: Release) {
     let scene = scene!(release);
     let engine =
         "ENGINE = ReplacingMergeTree(v) PARTITION BY toMonday(d) ORDER BY (d, id) SETTINGS index_granularity = 512";
@@ -182,14 +163,13 @@ fn the_engine_is_taken_from_the_source(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_hundred_thousand_identical_rows_into_a_replicated_table(#[case] release: Release) {
+fn identical_rows_are_not_deduplicated_by_a_replicated_target(#[case] release: Release) {
     let scene = scene!(release);
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
     let rows = "SELECT toDate('2018-01-01'), toUInt64(1), 'same', toInt32(1) FROM system.numbers LIMIT 100000";
     scene.ask(0, &format!("INSERT INTO {}.hits {rows}", scene.src));
-    let engine = format!("ReplicatedMergeTree('/tables/{}', '{{replica}}')", scene.name());
-    let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
-    // Cut into parts that are equal to each other, too.
+    let engine = scene.replicated_engine("");
+    // The pieces are equal to each other too.
     let hits = scene.table("hits").engine(&engine).with("number_of_splits", "4");
     let task = scene.task(&[&[0]], &[&[2, 3]]).with(hits);
     scene.run(&task).with(0).reports(&["100000"]);
@@ -198,7 +178,7 @@ fn a_hundred_thousand_identical_rows_into_a_replicated_table(#[case] release: Re
 }
 
 #[apply(both)]
-fn only_rows_for_which_the_condition_holds(#[case] release: Release) {
+fn only_rows_that_match_the_where_condition_are_copied(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 3);
     let condition = r"v < 100 AND s != 'it\'s <&> ''x''' AND id % 7 > 0 OR id = 5 -- and no more";
@@ -214,7 +194,7 @@ fn only_rows_for_which_the_condition_holds(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn enabled_partitions_in_every_form(#[case] release: Release) {
+fn enabled_partitions_can_be_written_in_every_form(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 6000, 4);
     let pair = "MergeTree PARTITION BY (toYYYYMM(d), v % 2) ORDER BY (d, id)";
@@ -245,7 +225,7 @@ fn enabled_partitions_in_every_form(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_partition_is_split_as_often_as_asked(#[case] release: Release) {
+fn number_of_splits_cuts_a_partition_into_pieces(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 40_000, 1);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").engine(BY_MONTH).with("number_of_splits", "4"));
@@ -256,9 +236,9 @@ fn a_partition_is_split_as_often_as_asked(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_large_partition_is_cut_by_size(#[case] release: Release) {
+fn batch_bytes_cuts_a_large_partition_into_pieces(#[case] release: Release) {
     let scene = scene!(release);
-    // 3 MB uncompressed in one partition, and one that is small.
+    // One partition of 3 MB uncompressed, and a small one.
     fill(&scene, &[0], BY_MONTH, 150_000, 1);
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(200_000, 10, 2).replace("2018-01", "2018-05")));
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("batch_bytes", "300000");
@@ -270,7 +250,7 @@ fn a_large_partition_is_cut_by_size(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_partition_of_many_parts_is_cut_and_gathered(#[case] release: Release) {
+fn a_partition_with_many_parts_is_cut_and_gathered(#[case] release: Release) {
     let scene = scene!(release);
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
     for number in 0..12 {
@@ -283,7 +263,7 @@ fn a_partition_of_many_parts_is_cut_and_gathered(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_target_that_merges_equal_keys_is_no_loss(#[case] release: Release) {
+fn a_target_that_merges_equal_keys_keeps_the_latest_rows(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 2);
     // The same keys again, with a greater version, on the other shard.
@@ -302,18 +282,18 @@ fn a_target_that_merges_equal_keys_is_no_loss(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn from_one_database_to_another_as_a_user_with_an_odd_password(#[case] release: Release) {
+fn a_password_with_special_characters_works_and_is_not_logged(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 20_000, 3);
     let task = scene.task(&[&[0]], &[&[0]]).with(scene.table("hits").with("number_of_splits", "2"));
     let task = task.account("tester", lab::ODD_PASSWORD);
     let ended = scene.run(&task).with(0);
     scene.check(&task);
-    // A part of it that no way of quoting changes.
+    // A part of the password that is the same in every quoting.
     let secret = "<ö> #1";
     assert!(lab::ODD_PASSWORD.contains(secret));
-    for said in [ended.stderr, ended.stdout].into_iter().chain(logs(&scene)) {
-        assert!(!said.contains(secret), "the password is told");
+    for text in [ended.stderr, ended.stdout].into_iter().chain(logs(&scene)) {
+        assert!(!text.contains(secret), "the password is told");
     }
 }
 
@@ -326,7 +306,7 @@ fn logs(scene: &Scene) -> Vec<String> {
 }
 
 #[apply(both)]
-fn there_and_back(#[case] release: Release) {
+fn a_copy_to_other_shards_and_back_gives_the_same_rows(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 10_000, 3);
     let there = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]).at("there");
@@ -339,7 +319,7 @@ fn there_and_back(#[case] release: Release) {
     let back = back.with(hits);
     scene.run(&back).with(0);
     scene.check(&back);
-    // As it was before, server by server.
+    // Each server has the same rows as before.
     for server in [0, 1] {
         let digest = |database: &str| scene.digest(&[server], "cityHash64(d, id, s, v)", &format!("{database}.hits"));
         assert_eq!(digest(&restored), digest(&scene.src));

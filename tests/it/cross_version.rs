@@ -1,5 +1,5 @@
-//! Copies from modern servers to old ones and to each other: what only shows between two releases, or between servers that
-//! take a sharding key in `remote()`.
+//! Copies from modern servers to old ones and between modern ones: behaviour that depends on two releases, or on a sharding key in
+//! `remote()`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +8,7 @@ use lab::{Certificate, ClickHouse, Lab, LabSpec, Release};
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::harness::{Scene, Task, scene};
-use crate::matrix::cluster_of;
+use crate::harness::{Scene, Task, cluster_of_shards, scene};
 
 const MONTHLY: &str = "ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id";
 const ROWS: &str = "SELECT toDate('2018-01-15') + number % 60, number FROM numbers(3000)";
@@ -23,7 +22,7 @@ fn fill(scene: &Scene, source: &ClickHouse, engine: &str) {
 
 fn task(scene: &Scene, source: &ClickHouse, name: &str, transfer: &str) -> Task {
     let table = scene.table("hits").to(&scene.database(name), "hits").with("transfer", transfer);
-    let (source, target) = (cluster_of("source", &[source]), cluster_of("target", &[scene.server(0)]));
+    let (source, target) = (cluster_of_shards("source", &[source]), cluster_of_shards("target", &[scene.server(0)]));
     Task::new(scene.task_path(), source, target).at(name).with(table)
 }
 
@@ -33,7 +32,7 @@ fn arrived(scene: &Scene, name: &str) -> String {
 
 /// 18.16 knows few settings of tables.
 #[test]
-fn settings_of_the_sources_table_that_the_target_does_not_know_are_left_out() {
+fn table_settings_unknown_to_the_target_are_left_out() {
     let scene = scene!(Release::V18_16);
     let source = Lab::shared(Release::V25_8).clickhouse(0);
     let settings = "SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_bytes_for_wide_part = 0";
@@ -43,15 +42,15 @@ fn settings_of_the_sources_table_that_the_target_does_not_know_are_left_out() {
     assert_eq!(arrived(&scene, "made"), "3000\t4498500");
     let made = format!("SELECT engine_full FROM system.tables WHERE database = '{}'", scene.database("made"));
     assert!(scene.ask(0, &made).ends_with("SETTINGS index_granularity = 1024"), "{}", scene.ask(0, &made));
-    // What the task itself says is not touched.
+    // Settings in the task's own `<engine>` are not left out.
     let mut own = task(&scene, source, "own", "relay");
     own.tables[0] = own.tables[0].clone().engine(&format!("{MONTHLY} {settings}"));
     scene.run(&own).with(1).tells(&["ttl_only_drop_parts"]);
 }
 
-/// Whatever the profile of our account says.
+/// The profile of the account shows deleted rows; they are not copied.
 #[apply(both)]
-fn deleted_rows_stay_deleted_where_the_profile_shows_them(#[case] release: Release) {
+fn deleted_rows_are_not_copied_when_the_profile_shows_them(#[case] release: Release) {
     let scene = scene!(release);
     let spec = LabSpec {
         zookeeper: false,
@@ -91,7 +90,7 @@ fn rows_are_pushed_over_tls_and_with_a_named_collection() {
     run("secure", "").with(0).reports(&["equal"]);
     assert_eq!(arrived(&scene, "secure"), "3000\t4498500");
 
-    // Nobody listens at the port of the task: only the collection knows the way.
+    // No server listens on the port in the task. Only the collection has the right address.
     let nowhere = "<port>1</port><named_collection>the target</named_collection>";
     run("missing", nowhere).with(1).tells(&["push does not work", "knows no named collection the target"]);
     let address = format!("{}:9440", target.host());
@@ -104,7 +103,7 @@ fn rows_are_pushed_over_tls_and_with_a_named_collection() {
 /// gets the same ones, with weights too.
 /// 18.16's `remote()` takes no sharding key.
 #[test]
-fn one_insert_serves_all_target_shards_and_places_rows_alike() {
+fn one_insert_for_all_target_shards_distributes_rows_like_a_relay() {
     let scene = scene!(Release::V25_8);
     let source = scene.server(3);
     fill(&scene, source, MONTHLY);
@@ -114,15 +113,15 @@ fn one_insert_serves_all_target_shards_and_places_rows_alike() {
         for way in ["push", "relay"] {
             let name = format!("{key_name}_{way}");
             let table = scene.table("hits").to(&scene.database(&name), "hits").with("transfer", way).sharding_key(key);
-            let clusters = (cluster_of("source", &[source]), cluster_of("target", &targets));
+            let clusters = (cluster_of_shards("source", &[source]), cluster_of_shards("target", &targets));
             let task = Task::new(scene.task_path(), clusters.0, clusters.1).at(&name).with(table).weights(&[2, 1, 3]);
             scene.run(&task).with(0).reports(&["equal"]);
             let database = scene.database(&name);
             let digest = format!("SELECT count(), sum(cityHash64(d, id)) FROM {database}.hits");
             found.push([0, 1, 2].map(|server| scene.ask(server, &digest)));
             if key == "id" {
-                // An address stands in `remote()` as often as it has slots, and gets as many INSERTs; a relay makes one for each
-                // target, and so would a filter.
+                // `remote()` has each address once for each unit of weight, and sends as many INSERTs. A relay sends one INSERT to
+                // each target, and so would a filter.
                 scene.on(&[0, 1, 2], "SYSTEM FLUSH LOGS");
                 let inserts = "SELECT count() FROM system.query_log WHERE toInt8(type) = 2 AND query LIKE 'INSERT INTO";
                 let inserts = scene.sum(&[0, 1, 2], &format!("{inserts}%{database}%copier%'"));

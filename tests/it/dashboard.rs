@@ -1,4 +1,4 @@
-//! `dashboard` and `--metrics-listen`, asked as programs ask: what is answered is what the servers hold, and strangers get nothing.
+//! `dashboard` and `--metrics-listen` over HTTP: the answers agree with the servers, and requests without permission get nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,37 +12,9 @@ use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::control::{slow, slow_text};
-use crate::harness::{Launch, Scene, Task, Worker, ask, scene, stream};
+use crate::harness::{Dashboard, TOKEN, ask, scene, stream, task_with_slow_push, xml_without_limits};
 
-pub const TOKEN: &str = "correct-horse-battery-staple";
-
-/// A dashboard, and where it is.
-pub struct Dashboard {
-    pub process: Worker,
-    pub address: String,
-}
-
-impl Dashboard {
-    pub fn start(scene: &Scene, task: &Task, arguments: &[&str]) -> Dashboard {
-        Self::of(scene.launch(task).verb("dashboard").env("DASHBOARD_TOKEN", TOKEN).args(arguments))
-    }
-
-    /// Of a launch of the verb.
-    pub fn of(launch: Launch<'_>) -> Dashboard {
-        let process = launch.without_task_file().start();
-        let address = process.prints("The dashboard is at http://");
-        Dashboard { process, address: address.trim_end_matches('/').to_owned() }
-    }
-
-    fn get(&self, path: &str) -> Value {
-        let answer = ask(&self.address, path, &[], None);
-        assert_eq!(answer.code, 200, "{path}: {}", answer.body);
-        answer.json()
-    }
-}
-
-/// Samples by name and labels, of a text that must hold to the form in every line.
+/// Parses metrics in OpenMetrics form: values by name and labels. Fails if a line has a wrong form.
 fn figures(text: &str) -> BTreeMap<String, f64> {
     let (mut figures, mut types) = (BTreeMap::new(), BTreeMap::new());
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -68,9 +40,9 @@ fn figures(text: &str) -> BTreeMap<String, f64> {
     figures
 }
 
-/// The places of all fields of an object, as in `tables[].name`. What is named by its data stands as `*`.
-fn places(of: &Value, at: &str, found: &mut BTreeSet<String>) {
-    match of {
+/// Collects the paths of all fields of a JSON object, as in `tables[].name`. Names that are data become `*`.
+fn places(value_at: &Value, at: &str, found: &mut BTreeSet<String>) {
+    match value_at {
         Value::Object(fields) => {
             for (name, value) in fields {
                 let name = if at.ends_with("partitions") && value.is_u64() { "*" } else { name };
@@ -84,7 +56,7 @@ fn places(of: &Value, at: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Connections on which half a request was sent. The server may have closed them since.
+/// Opens connections with half a request each. The server may close them.
 fn half_asked(address: &str, number: usize) -> Vec<TcpStream> {
     let begin = || {
         let mut stream = TcpStream::connect(address).ok()?;
@@ -94,18 +66,20 @@ fn half_asked(address: &str, number: usize) -> Vec<TcpStream> {
     (0..number).filter_map(|_| begin()).collect()
 }
 
-/// As many half-sent requests as an attacker likes: the copy does not notice, and who asks is answered meanwhile and afterwards.
+/// Many connections with half-sent requests: the copy continues, and other requests are answered during and after it.
 #[test]
-fn a_flood_of_connections_takes_nothing_from_the_copy_and_locks_nobody_out() {
-    // This process has the other ends.
+fn many_open_connections_disturb_neither_the_copy_nor_the_dashboard() {
+    // This process needs as many file descriptors.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(16_384), hard).unwrap();
     let scene = scene!(Release::V25_8);
-    let task = slow(&scene, 20_000);
-    let dashboard = Dashboard::of(scene.launch(&task).files(256).verb("dashboard").args(&["--listen", "127.0.0.1:0"]));
+    let task = task_with_slow_push(&scene, 20_000);
+    let dashboard =
+        Dashboard::from_launch(scene.launch(&task).files(256).verb("dashboard").args(&["--listen", "127.0.0.1:0"]));
     let worker = scene.launch(&task).files(256).args(&["--jobs=2", "--metrics-listen", "127.0.0.1:0"]).start();
     worker.says("metrics of this worker are at http://");
-    let own = worker.said().split_once("are at http://").unwrap().1.split_once("/metrics").unwrap().0.to_owned();
+    let own =
+        worker.stderr_so_far().split_once("are at http://").unwrap().1.split_once("/metrics").unwrap().0.to_owned();
     let mut floods = Vec::new();
     for address in [&own, &dashboard.address] {
         floods.push(half_asked(address, 1_100));
@@ -120,9 +94,9 @@ fn a_flood_of_connections_takes_nothing_from_the_copy_and_locks_nobody_out() {
 }
 
 #[apply(both)]
-fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
+fn the_dashboard_and_the_metrics_agree_with_the_servers(#[case] release: Release) {
     let scene = scene!(release);
-    let task = slow(&scene, 20_000);
+    let task = task_with_slow_push(&scene, 20_000);
     let dashboard = Dashboard::start(&scene, &task, &["--listen", "127.0.0.1:0"]);
     let early = ask(&dashboard.address, "/api/status", &[], None);
     assert_eq!(early.code, 503, "{}", early.body);
@@ -130,7 +104,8 @@ fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
 
     let worker = scene.launch(&task).args(&["--jobs=2", "--metrics-listen", "127.0.0.1:0"]).start();
     worker.says("metrics of this worker are at http://");
-    let own = worker.said().split_once("are at http://").unwrap().1.split_once("/metrics").unwrap().0.to_owned();
+    let own =
+        worker.stderr_so_far().split_once("are at http://").unwrap().1.split_once("/metrics").unwrap().0.to_owned();
     let mut documented = BTreeSet::new();
     scene.eventually("statements are seen that the server shows too", || {
         let answer = ask(&dashboard.address, "/api/status", &[], None);
@@ -147,9 +122,9 @@ fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
         if both == 2 && status["state"] == "copying" { Ok(()) } else { Err(format!("{shown}; {status}")) }
     });
     scene.eventually("the worker tells of two pieces in hand", || {
-        let in_hand = figures(&ask(&own, "/metrics", &[], None).body);
-        let jobs = in_hand.get(r#"clickhouse_copier_worker_jobs{kind="copy"}"#);
-        if jobs == Some(&2.0) { Ok(()) } else { Err(format!("{in_hand:?}")) }
+        let running_pieces = figures(&ask(&own, "/metrics", &[], None).body);
+        let jobs = running_pieces.get(r#"clickhouse_copier_worker_jobs{kind="copy"}"#);
+        if jobs == Some(&2.0) { Ok(()) } else { Err(format!("{running_pieces:?}")) }
     });
     assert_eq!((ask(&own, "/healthz", &[], None).code, ask(&own, "/api/status", &[], None).code), (200, 404));
     let mut news = stream(&dashboard.address, "/api/stream");
@@ -161,9 +136,9 @@ fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
     assert_eq!(pieces["batch"]["pieces"].as_array().unwrap().len(), 2, "{pieces}");
     assert_eq!(ask(&dashboard.address, "/api/partition?table=0&partition=3", &[], None).code, 404);
 
-    scene.launch_text(&slow_text(&task)).args(&["--task-upload-force"]).run().with(0);
+    scene.launch_text(&xml_without_limits(&task)).args(&["--task-upload-force"]).run().with(0);
     worker.ends().with(0);
-    // What was seen a second ago counts as the state of now.
+    // The dashboard shows a state that is up to a second old.
     scene.eventually("the end is seen", || match dashboard.get("/api/status")["state"].as_str() {
         Some("finished") => Ok(()),
         other => Err(format!("{other:?}")),
@@ -175,19 +150,19 @@ fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
         let rows = scene.sum(&[1], &format!("SELECT count() FROM {}.hits WHERE toYYYYMM(d) = {month}", scene.dst));
         assert_eq!((&partition["name"], &partition["rows_published"]), (&json!(month.to_string()), &json!(rows)));
     }
-    // The same object as that of the verb.
+    // The dashboard and the verb `status` give the same object.
     scene.eventually("the page and the verb say the same", || {
         let verb = scene.launch(&task).verb("status").without_task_file().args(&["--format=json"]).run().with(0);
         let mut same = dashboard.get("/api/status");
         for more in ["seen_at", "stale"] {
             assert!(same.as_object_mut().unwrap().remove(more).is_some(), "no {more}");
         }
-        // A rate is measured by who looked on, and nothing is left to take time.
+        // Only the dashboard measures rates.
         for rate in ["bytes_per_second", "seconds_left"] {
             same.as_object_mut().unwrap().insert(rate.into(), Value::Null);
         }
-        let said = serde_json::from_str::<Value>(&verb.stdout).unwrap();
-        if same == said { Ok(()) } else { Err(format!("{same}\n{said}")) }
+        let printed = serde_json::from_str::<Value>(&verb.stdout).unwrap();
+        if same == printed { Ok(()) } else { Err(format!("{same}\n{printed}")) }
     });
 
     let exported = ask(&dashboard.address, "/metrics", &[], None);
@@ -217,9 +192,9 @@ fn what_is_answered_is_what_servers_hold(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn strangers_see_nothing(#[case] release: Release) {
+fn the_dashboard_refuses_other_hosts_and_requests_without_token(#[case] release: Release) {
     let scene = scene!(release);
-    let task = slow(&scene, 20_000);
+    let task = task_with_slow_push(&scene, 20_000);
     let refused = |arguments: &[&str]| {
         let launch = scene.launch(&task).verb("dashboard").without_task_file().env("SHORT", "hunter2");
         launch.args(arguments).run().with(2)
@@ -265,6 +240,6 @@ fn strangers_see_nothing(#[case] release: Release) {
     let cookie = login.headers["set-cookie"].split(';').next().unwrap().to_owned();
     assert_eq!(ask(&address, "/api/events", &[("Cookie", &cookie)], None).code, 200);
 
-    let said = guarded.process.killed();
-    assert!(!said.contains(TOKEN), "{said}");
+    let printed = guarded.process.killed();
+    assert!(!printed.contains(TOKEN), "{printed}");
 }

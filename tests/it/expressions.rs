@@ -1,5 +1,5 @@
-//! What is taken for an expression is one for the servers too: in the brackets that a statement puts around it, it stays there, and
-//! its comments are those that the servers leave out.
+//! A text that the program accepts as an expression is one for the servers too: it stays inside the brackets that a statement puts
+//! around it, and the servers ignore the same comments.
 
 use clickhouse_copier::sql::Expression;
 use lab::{ClickHouse, Lab, LabError, Release};
@@ -9,12 +9,12 @@ use rstest_reuse::apply;
 
 use crate::both;
 
-/// How many texts are tried on each release.
+/// The number of texts on each release.
 const TEXTS: u32 = 600;
-/// At least so many of them must be expressions for the server, or nothing is tested.
+/// At least this number of them must be expressions for the server; otherwise nothing is tested.
 const LEAST: usize = 20;
 
-/// What lexers disagree about, and what gives it a meaning. Columns are `a`, `b` and `d`.
+/// Tokens that different lexers read differently, and operands for them. Columns are `a`, `b` and `d`.
 const PIECES: &[&str] = &[
     "a",
     "b",
@@ -149,7 +149,7 @@ fn probe(text: &str) -> String {
     format!("SELECT ignore(({text}\n)), 42 AS sentinel FROM (SELECT 1 AS a, 'x' AS b, 3 AS d)")
 }
 
-/// What a server makes of a statement; `None` where it refuses it.
+/// Returns the answer of a server, or `None` if it refuses the statement.
 fn answer(server: &ClickHouse, sql: &str) -> Option<String> {
     match server.query(sql) {
         Ok(answer) => Some(answer),
@@ -158,24 +158,24 @@ fn answer(server: &ClickHouse, sql: &str) -> Option<String> {
     }
 }
 
-/// The columns that a server sees.
+/// Returns the columns of the result that a server sees.
 fn columns(server: &ClickHouse, text: &str) -> Option<Vec<String>> {
     let described = answer(server, &format!("DESCRIBE TABLE ({})", probe(text)))?;
     Some(described.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect())
 }
 
-/// Whether the first column is the function alone, by the name that the server gives it, and the other one is behind it.
+/// Returns whether the result has exactly two columns: the function and the sentinel.
 fn is_one(columns: &[String]) -> bool {
     matches!(columns, [probe, sentinel] if probe.starts_with("ignore(") && sentinel == "sentinel")
 }
 
-/// The tree that a server of 25.8 sees.
+/// Returns the syntax tree of a server of 25.8.
 fn tree(server: &ClickHouse, text: &str) -> Option<String> {
     answer(server, &format!("EXPLAIN AST {}", probe(text)))
 }
 
-/// Whether the text stands in the brackets that were put around it, as far as the tree tells: a SELECT with columns and tables alone,
-/// the function with one argument, the column behind it.
+/// Returns whether the text stays inside its brackets in a syntax tree: a SELECT with columns and tables only, the function with one
+/// argument, and the sentinel after it.
 fn stays_within(tree: &str) -> bool {
     let at =
         |depth: usize| tree.lines().filter(move |line| line.len() - line.trim_start().len() == depth).map(str::trim);
@@ -191,9 +191,9 @@ fn stays_within(tree: &str) -> bool {
 }
 
 #[apply(both)]
-fn what_is_taken_for_an_expression_stays_in_its_brackets(#[case] release: Release) {
+fn accepted_expressions_stay_inside_their_brackets_on_servers(#[case] release: Release) {
     let server = Lab::shared(release).clickhouse(0);
-    // The probes notice a text that leaves its brackets.
+    // The checks themselves find a text that leaves its brackets.
     let leaves = "1)) OR ignore((1 = 1";
     assert!(Expression::parse(leaves).is_err());
     assert!(!is_one(&columns(server, leaves).unwrap()) && is_one(&columns(server, "a, 1").unwrap()));

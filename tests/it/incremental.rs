@@ -1,25 +1,18 @@
-//! `run --incremental`: a finished task is begun anew, and only what has changed since is copied.
+//! `run --incremental`: a finished task runs again and copies only what has changed since.
 
 use std::collections::BTreeMap;
 
-use lab::{LabSpec, Release};
+use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
-use crate::harness::{Ended, Scene, Task, scene};
-
-/// Replaced parts are gone soon: until then a replacement is not complete.
-fn forgetful(release: Release, clickhouse: usize) -> LabSpec {
-    let merge_tree = vec![("old_parts_lifetime".to_owned(), "1".to_owned())];
-    LabSpec { merge_tree, ..LabSpec::of(release, clickhouse) }
-}
+use crate::harness::{BY_MONTH, COLUMNS, Ended, Scene, Task, fill, removing_old_parts_soon, rows, scene};
 
 fn again(scene: &Scene, task: &Task, code: i32) -> Ended {
     scene.launch(task).args(&["--incremental"]).run().with(code)
 }
 
-/// The parts of the target: another part is another copy of its rows.
+/// Returns the names of the target's parts. A partition that is copied again has other parts.
 fn parts(scene: &Scene, servers: &[usize], condition: &str) -> Vec<String> {
     let sql = format!(
         "SELECT name FROM system.parts WHERE database = '{}' AND table = 'hits' AND active AND {condition} ORDER BY name",
@@ -28,7 +21,7 @@ fn parts(scene: &Scene, servers: &[usize], condition: &str) -> Vec<String> {
     servers.iter().flat_map(|server| scene.lines(&[*server], &sql)).collect()
 }
 
-/// Rows by month, of all shards of one side.
+/// Returns the number of rows of each month on some servers.
 fn months(scene: &Scene, servers: &[usize], database: &str) -> BTreeMap<String, u64> {
     let sql = format!("SELECT toYYYYMM(d), count() FROM {database}.hits GROUP BY toYYYYMM(d)");
     let mut months = BTreeMap::new();
@@ -40,14 +33,14 @@ fn months(scene: &Scene, servers: &[usize], database: &str) -> BTreeMap<String, 
 }
 
 #[apply(both)]
-fn only_what_changed_is_copied_again(#[case] release: Release) {
-    let scene = scene!(own forgetful(release, 4));
+fn an_incremental_run_copies_only_changed_partitions(#[case] release: Release) {
+    let scene = scene!(own removing_old_parts_soon(release, 4));
     fill(&scene, &[0, 1], BY_MONTH, 6000, 4);
     // Two parts that can be merged later.
     scene.ask(0, &format!("INSERT INTO {}.hits VALUES ('2018-03-05', 1000001, 'x', 1)", scene.src));
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id");
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(hits);
-    // The first time it is a run like any other.
+    // The first pass copies everything.
     again(&scene, &task, 0).reports(&["4 of 4 partitions are published, 12001 rows"]);
     scene.check(&task);
     let before = parts(&scene, &[2, 3], "1");
@@ -57,7 +50,7 @@ fn only_what_changed_is_copied_again(#[case] release: Release) {
     assert_eq!(parts(&scene, &[2, 3], "1"), before);
     scene.run(&task).with(0).tells(&["the task is finished already"]);
 
-    // January goes, February grows, March is merged, May comes.
+    // January is dropped, February gets a row, March is merged, May is new.
     scene.on(&[0, 1], &format!("ALTER TABLE {}.hits DROP PARTITION 201801", scene.src));
     scene.ask(1, &format!("INSERT INTO {}.hits VALUES ('2018-02-05', 1000002, 'y', 2)", scene.src));
     scene.ask(0, &format!("OPTIMIZE TABLE {}.hits PARTITION 201803 FINAL", scene.src));
@@ -73,7 +66,7 @@ fn only_what_changed_is_copied_again(#[case] release: Release) {
     assert_eq!(parts(&scene, &[2, 3], "partition IN ('201801', '201803', '201804')"), untouched);
     let kept = || of_source().into_iter().chain([("201801".to_owned(), january)]).collect::<BTreeMap<_, _>>();
     assert_eq!(months(&scene, &[2, 3], &scene.dst), kept());
-    // All that the task has copied is compared, not only what the last pass has.
+    // `verify` compares all partitions of the task, not only those of the last pass.
     let verified = scene.launch(&task).verb("verify").run().with(0);
     verified.reports(&["201801", "the source does not have it any more", "201803: ", "5 partitions compared"]);
 
@@ -85,7 +78,7 @@ fn only_what_changed_is_copied_again(#[case] release: Release) {
     again(&scene, &task, 0).tells(&["4 are unchanged, 0 have vanished"]);
     scene.check(&task);
 
-    // A shard that is made anew is no reason to empty its backup.
+    // The copier does not empty the target because a source shard was created again.
     let held = months(&scene, &[2, 3], &scene.dst);
     scene.ask(1, &format!("DROP TABLE {}.hits", scene.src));
     scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.src));
@@ -94,10 +87,10 @@ fn only_what_changed_is_copied_again(#[case] release: Release) {
     assert_eq!(months(&scene, &[2, 3], &scene.dst), held);
 }
 
-/// The source is not partitioned as the target is, and some of its rows are chosen.
+/// The source has another partition key than the target, and a condition selects some of its rows.
 #[apply(both)]
-fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows(#[case] release: Release) {
-    let scene = scene!(own forgetful(release, 2));
+fn an_incremental_run_works_when_the_target_has_another_partition_key(#[case] release: Release) {
+    let scene = scene!(own removing_old_parts_soon(release, 2));
     let by_day = "ENGINE = MergeTree PARTITION BY d ORDER BY id";
     scene.ask(0, &format!("CREATE TABLE {}.hits {COLUMNS} {by_day}", scene.src));
     scene.ask(0, &format!("INSERT INTO {}.hits {}", scene.src, rows(0, 300, 3)));
@@ -107,14 +100,14 @@ fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows(#[case] r
     again(&scene, &task, 0);
     let copied = scene.sum(&[1], &format!("SELECT count() FROM {}.hits", scene.dst));
     again(&scene, &task, 0).tells(&["0 partitions are new, 0 are to be copied again"]);
-    // One row that is chosen and one that is not, in a partition of its own: both are in a part that is new.
+    // A new part with one row that the condition selects and one that it does not.
     scene.ask(
         0,
         &format!("INSERT INTO {}.hits VALUES ('2018-07-01', 1, 'new', 2), ('2018-07-01', 2, 'new', 3)", scene.src),
     );
     again(&scene, &task, 0).tells(&["1 partitions are new, 0 are to be copied again"]);
     assert_eq!(scene.sum(&[1], &format!("SELECT count() FROM {}.hits", scene.dst)), copied + 1);
-    // Nothing is left of it but a row that is not chosen: what was copied has vanished, and its partition has a hash for a name.
+    // Only the row that the condition does not select is left, so the copied partition has vanished. Its id is a hash.
     scene.ask(0, &format!("ALTER TABLE {}.hits DROP PARTITION '2018-07-01'", scene.src));
     scene.ask(0, &format!("INSERT INTO {}.hits VALUES ('2018-07-01', 2, 'new', 3)", scene.src));
     let dropped = scene.launch(&task).args(&["--incremental", "--drop-vanished"]).run().with(0);
@@ -124,8 +117,8 @@ fn partitions_of_the_target_are_told_by_the_parts_that_hold_their_rows(#[case] r
 }
 
 #[apply(both)]
-fn rows_of_others_stop_it_and_lost_rows_are_copied_again(#[case] release: Release) {
-    let scene = scene!(own forgetful(release, 2));
+fn an_incremental_run_refuses_foreign_rows_and_restores_lost_rows(#[case] release: Release) {
+    let scene = scene!(own removing_old_parts_soon(release, 2));
     fill(&scene, &[0], BY_MONTH, 3000, 3);
     let hits = scene.table("hits").engine(BY_MONTH);
     let task = scene.task(&[&[0]], &[&[1]]).with(hits);
@@ -136,8 +129,8 @@ fn rows_of_others_stop_it_and_lost_rows_are_copied_again(#[case] release: Releas
     scene.ask(1, &format!("INSERT INTO {}.hits VALUES ('2018-02-05', 7, 'theirs', 2)", scene.dst));
     let refused = again(&scene, &task, 1);
     let copied = months(&scene, &[0], &scene.src)["201802"];
-    let told = format!("201802 ({copied} rows were copied, and {} are there)", copied + 1);
-    refused.tells(&["somebody else has changed 1 partitions", &told]);
+    let message = format!("201802 ({copied} rows were copied, and {} are there)", copied + 1);
+    refused.tells(&["somebody else has changed 1 partitions", &message]);
     assert_eq!(months(&scene, &[1], &scene.dst)["201802"], copied + 1, "left as it was");
     scene.ask(1, &format!("ALTER TABLE {}.hits DROP PARTITION 201802", scene.dst));
     again(&scene, &task, 0);
@@ -153,16 +146,16 @@ fn rows_of_others_stop_it_and_lost_rows_are_copied_again(#[case] release: Releas
     scene.launch(&task).args(&["--drop-vanished"]).run().with(2);
 }
 
-/// A pass that nobody sees the end of is finished by the next run, which then looks for what has changed since.
+/// A pass whose worker was killed is finished by the next run, which then copies later changes.
 #[apply(both)]
-fn a_killed_pass_is_taken_up_and_another_one_follows(#[case] release: Release) {
-    let scene = scene!(own forgetful(release, 3));
+fn a_killed_incremental_pass_is_finished_by_the_next_run(#[case] release: Release) {
+    let scene = scene!(own removing_old_parts_soon(release, 3));
     fill(&scene, &[0], BY_MONTH, 3000, 3);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
     let task = scene.task(&[&[0]], &[&[1], &[2]]).with(hits);
     let launch = || scene.launch_local(&task, "task.xml").args(&["--incremental"]);
     launch().run().with(0);
-    // In months that are new: nobody waits until replaced parts are gone then.
+    // The rows go into new months, so that nothing waits until replaced parts are deleted.
     let mut month = 0;
     let mut more = || {
         month += 1;
@@ -179,7 +172,7 @@ fn a_killed_pass_is_taken_up_and_another_one_follows(#[case] release: Release) {
         scene.check_rows(&task, &task.tables[0], "1");
         scene.check_no_tables(&task);
     }
-    // Several at once want the same pass.
+    // Several workers start the same pass.
     more();
     for worker in [launch().start(), launch().start(), launch().start()] {
         worker.ends().with(0);

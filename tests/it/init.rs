@@ -1,4 +1,4 @@
-//! `init` and `reverse`: from live servers to a task file, to a copy, and back.
+//! `init` and `reverse` write task files from live servers; these copy there and back.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -8,8 +8,7 @@ use rstest_reuse::apply;
 use serde_json::Value;
 
 use crate::both;
-use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
-use crate::harness::{Digest, Scene, scene};
+use crate::harness::{BY_MONTH, COLUMNS, Digest, Scene, fill, rows, scene};
 
 /// The program in the scene's folder, with this password in its environment.
 fn copier(scene: &Scene, arguments: &[&str], password: &str) -> Output {
@@ -23,18 +22,18 @@ fn copier(scene: &Scene, arguments: &[&str], password: &str) -> Output {
 
 #[track_caller]
 fn ended(output: &Output, code: i32) -> String {
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    let said = String::from_utf8(said).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
+    let text_of_run = [&output.stdout[..], &output.stderr[..]].concat();
+    let text_of_run = String::from_utf8(text_of_run).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text_of_run}");
+    assert!(!text_of_run.contains("panicked"), "{text_of_run}");
+    text_of_run
 }
 
 /// Checks a file and runs it at a path of its own.
 #[track_caller]
 fn check_and_run(scene: &Scene, file: &str, path: &str) {
-    let said = ended(&copier(scene, &["check", "--task-file", file], ""), 0);
-    assert!(said.contains("0 faults, 0 warnings"), "{said}\n{}", text(scene, file));
+    let text_of_run = ended(&copier(scene, &["check", "--task-file", file], ""), 0);
+    assert!(text_of_run.contains("0 faults, 0 warnings"), "{text_of_run}\n{}", text(scene, file));
     let keeper = scene.keeper_xml();
     let path = format!("{}/{path}", scene.task_path());
     let config = keeper.to_str().unwrap();
@@ -53,7 +52,7 @@ fn digest(scene: &Scene, servers: &[usize], table: &str) -> Digest {
 }
 
 #[apply(both)]
-fn from_live_servers_to_a_copy_and_back(#[case] release: Release) {
+fn init_and_reverse_write_task_files_that_copy_there_and_back(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 5));
     let (src, dst, back) = (scene.src.clone(), scene.dst.clone(), scene.database("back"));
     let (one, three) = (scene.server(0).host(), scene.server(2).host());
@@ -90,14 +89,14 @@ fn from_live_servers_to_a_copy_and_back(#[case] release: Release) {
     ] {
         assert!(task.contains(words), "no {words:?} in\n{task}");
     }
-    // What a program is told is what the file says.
-    let told: Value =
+    // The JSON has the same XML as the file.
+    let json: Value =
         serde_json::from_str(&ended(&copier(&scene, &[&init[..], &["--format=json"]].concat(), ""), 0)).unwrap();
-    assert_eq!((told["written"].as_str(), told["xml"].as_str()), (None, Some(task.as_str())));
-    assert_eq!(told["clusters"][1]["shards"][0]["replicas"][0], format!("{}:9000", scene.server(2).host()), "{told}");
-    assert_eq!(told["tables"][0]["sharding_key"], "intHash32(id)");
-    assert_eq!(told["tables"][1]["target"]["database"], dst);
-    assert!(told["tables"][0]["remarks"].to_string().contains("all_hits"), "{told}");
+    assert_eq!((json["written"].as_str(), json["xml"].as_str()), (None, Some(task.as_str())));
+    assert_eq!(json["clusters"][1]["shards"][0]["replicas"][0], format!("{}:9000", scene.server(2).host()), "{json}");
+    assert_eq!(json["tables"][0]["sharding_key"], "intHash32(id)");
+    assert_eq!(json["tables"][1]["target"]["database"], dst);
+    assert!(json["tables"][0]["remarks"].to_string().contains("all_hits"), "{json}");
     // Nothing is overwritten.
     assert!(ended(&copier(&scene, &written, ""), 2).contains("not overwritten"));
     assert_eq!(text(&scene, "task.xml"), task);
@@ -111,23 +110,25 @@ fn from_live_servers_to_a_copy_and_back(#[case] release: Release) {
             == "ReplicatedMergeTree"
     );
 
-    // Two shards wait for events, and nobody says how they were filled.
-    let said = ended(&copier(&scene, &["reverse", "--task-file", "task.xml", "--database", &back], ""), 2);
+    // The sharding key of `events` is not known for two shards.
+    let text_of_run = ended(&copier(&scene, &["reverse", "--task-file", "task.xml", "--database", &back], ""), 2);
     assert!(
-        said.contains("tables/events") && said.contains("--sharding-key") && !said.contains("tables/hits"),
-        "{said}"
+        text_of_run.contains("tables/events")
+            && text_of_run.contains("--sharding-key")
+            && !text_of_run.contains("tables/hits"),
+        "{text_of_run}"
     );
     let drill = ["--database", &back, "--sharding-key", "intHash64(id)", "--output", "drill.xml", "--format=json"];
-    let told = ended(&copier(&scene, &[&["reverse", "--task-file", "task.xml"], &drill[..]].concat(), ""), 0);
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert!(told["written"].as_str().unwrap().ends_with("drill.xml") && told["xml"].is_null(), "{told}");
-    assert_eq!(told["tables"][1]["sharding_key"], "intHash64(id)", "{told}");
+    let json = ended(&copier(&scene, &[&["reverse", "--task-file", "task.xml"], &drill[..]].concat(), ""), 0);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["written"].as_str().unwrap().ends_with("drill.xml") && json["xml"].is_null(), "{json}");
+    assert_eq!(json["tables"][1]["sharding_key"], "intHash64(id)", "{json}");
     check_and_run(&scene, "drill.xml", "drill");
     for (table, wanted) in ["hits", "events"].iter().zip(&wanted) {
         assert_eq!(digest(&scene, &[0, 1], &format!("{back}.{table}")), *wanted, "{table}");
     }
 
-    // Onto the original, which is there, and is not touched; then it is lost, and comes back.
+    // The way back to the original tables is refused while they exist. Then they are dropped, and restored.
     scene.on(
         &[0, 1],
         &format!("CREATE TABLE {src}.all_events {COLUMNS} ENGINE = Distributed(old, {src}, events, cityHash64(s))"),
@@ -136,8 +137,8 @@ fn from_live_servers_to_a_copy_and_back(#[case] release: Release) {
     let path = format!("{}/there", scene.task_path());
     let stored = ["reverse", "--config", keeper.to_str().unwrap(), "--task-path", &path];
     ended(&copier(&scene, &[&stored[..], &["--output", "back.xml"]].concat(), ""), 0);
-    let said = ended(&copier(&scene, &["check", "--task-file", "back.xml"], ""), 1);
-    assert!(said.contains("holds rows already"), "{said}");
+    let text_of_run = ended(&copier(&scene, &["check", "--task-file", "back.xml"], ""), 1);
+    assert!(text_of_run.contains("holds rows already"), "{text_of_run}");
     for table in ["hits", "events"] {
         scene.on(&[0, 1], &format!("DROP TABLE {src}.{table}"));
     }
@@ -148,10 +149,10 @@ fn from_live_servers_to_a_copy_and_back(#[case] release: Release) {
     for (table, wanted) in ["hits", "events"].iter().zip(&wanted) {
         assert_eq!(digest(&scene, &[0, 1], &format!("{src}.{table}")), *wanted, "{table}");
     }
-    // As the Distributed table looks for them.
+    // The rows are on the shards where the Distributed table expects them.
     assert_eq!(scene.sum(&[0], &format!("SELECT count() FROM {src}.hits WHERE toUInt32(intHash32(id)) % 2 != 0")), 0);
 
-    // Somewhere else altogether: one server needs no key.
+    // To another single server, which needs no sharding key.
     let spare = scene.server(4).host();
     ended(&copier(&scene, &[&stored[..], &["--to", spare, "--output", "spare.xml"]].concat(), ""), 0);
     check_and_run(&scene, "spare.xml", "spare");
@@ -159,7 +160,7 @@ fn from_live_servers_to_a_copy_and_back(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_password_is_named_and_never_written(#[case] release: Release) {
+fn init_writes_the_variable_of_a_password_and_never_the_password(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 100, 1);
     let (one, two, table) = (scene.server(0).host(), scene.server(1).host(), format!("{}.hits", scene.src));
@@ -175,7 +176,7 @@ fn a_password_is_named_and_never_written(#[case] release: Release) {
     assert!(!task.contains(lab::ODD_PASSWORD) && !task.contains("ss\\w%&amp;"), "{task}");
     std::fs::write(scene.dir().join("task.xml"), &output.stdout).unwrap();
     ended(&copier(&scene, &["check", "--task-file", "task.xml"], lab::ODD_PASSWORD), 0);
-    // The way back keeps it out of the file too.
+    // `reverse` does not write the password either.
     scene.on(&[1], &format!("CREATE DATABASE {}", scene.dst));
     scene.ask(1, &format!("CREATE TABLE {}.hits {COLUMNS} {BY_MONTH}", scene.dst));
     let back = ended(&copier(&scene, &["reverse", "--task-file", "task.xml"], lab::ODD_PASSWORD), 0);
@@ -185,11 +186,11 @@ fn a_password_is_named_and_never_written(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn what_cannot_be_is_said(#[case] release: Release) {
+fn init_reports_missing_tables_and_clusters_and_unreachable_servers(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 100, 1);
     let (one, two, table) = (scene.server(0).host(), scene.server(1).host(), format!("{}.hits", scene.src));
-    let nobody = format!("{}.150", &one[..one.rfind('.').unwrap()]);
+    let nobody = scene.unused_host(150);
     let missing = format!("{}.misses", scene.src);
     for (more, code, words) in [
         (&["--from", one, "--to", two, "--table", &missing][..], 1, &["there is no table", "misses", one][..]),
@@ -200,10 +201,10 @@ fn what_cannot_be_is_said(#[case] release: Release) {
         // The same table on the same server.
         (&["--from", one, "--to", one, "--table", &table], 2, &["hits", one]),
     ] {
-        let said = ended(&copier(&scene, &[&["init"], more].concat(), ""), code);
+        let text_of_run = ended(&copier(&scene, &[&["init"], more].concat(), ""), code);
         for word in words {
-            assert!(said.contains(word), "{more:?}: no {word:?}: {said}");
+            assert!(text_of_run.contains(word), "{more:?}: no {word:?}: {text_of_run}");
         }
-        assert!(!said.contains("<clickhouse>"), "{more:?}: {said}");
+        assert!(!text_of_run.contains("<clickhouse>"), "{more:?}: {text_of_run}");
     }
 }

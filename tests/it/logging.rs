@@ -1,30 +1,23 @@
-//! Log files that cannot be written while a task is copied, and who may read them.
+//! Log files that cannot be written during a copy, and the permissions of log files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lab::Release;
 use nix::sys::signal::Signal;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Scene, Task, scene};
+use crate::harness::{BY_MONTH, Scene, Task, fill, scene};
 
-/// Files of a few lines, so that there are many rotations.
+/// A task with log files of a few lines, so that they are rotated often.
 fn task(scene: &Scene) -> Task {
     fill(scene, &[0], BY_MONTH, 3000, 3);
     let small =
         scene.keeper_text("").replace("<zookeeper>", "<logger><size>300</size><count>2</count></logger><zookeeper>");
     fs::write(scene.keeper_xml(), small).unwrap();
     scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").engine(BY_MONTH).with("batch_bytes", "1"))
-}
-
-/// The only folder with logs.
-fn folder(scene: &Scene) -> PathBuf {
-    let mut folders = fs::read_dir(scene.dir().join("logs")).unwrap();
-    folders.next().unwrap().unwrap().path()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -38,14 +31,14 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whoever cleans up `/var/log` does not end a copy, and what is logged afterwards is there.
+/// A deleted log folder does not end a copy, and later lines are logged.
 #[apply(both)]
-fn a_folder_that_vanishes_is_made_anew(#[case] release: Release) {
+fn a_deleted_log_folder_is_created_again(#[case] release: Release) {
     let scene = scene!(release);
     let task = task(&scene);
     let worker = scene.launch(&task).args(&["--log-level=trace"]).freeze_at("publication-claimed").start();
     worker.freezes_at("publication-claimed");
-    let logs = folder(&scene);
+    let logs = scene.log_folder();
     fs::remove_dir_all(&logs).unwrap();
     worker.thaw();
     let ended = worker.ends().with(0);
@@ -58,20 +51,20 @@ fn a_folder_that_vanishes_is_made_anew(#[case] release: Release) {
     }
     assert!(!found.contains(&"log.log.3".to_owned()), "{found:?}");
     assert_eq!(mode(&logs) & !0o750, 0);
-    let told: String =
+    let logged: String =
         ["log.log.2", "log.log.1", "log.log"].iter().map(|name| fs::read_to_string(logs.join(name)).unwrap()).collect();
-    assert!(told.contains("the task is finished"), "{told}");
+    assert!(logged.contains("the task is finished"), "{logged}");
 }
 
-/// A file stands where the folder was, so nothing can be logged any more. That is said once, what is lost is counted at the end, and
-/// the copy is what it would have been.
+/// A file replaces the log folder, so nothing can be logged. The program says so once, counts the lost lines at the end, and copies
+/// correctly.
 #[apply(both)]
-fn a_copy_goes_on_without_its_log(#[case] release: Release) {
+fn a_copy_continues_when_its_log_cannot_be_written(#[case] release: Release) {
     let scene = scene!(release);
     let task = task(&scene);
     let worker = scene.launch(&task).args(&["--log-level=debug"]).freeze_at("publication-claimed").start();
     worker.freezes_at("publication-claimed");
-    let logs = folder(&scene);
+    let logs = scene.log_folder();
     fs::remove_dir_all(&logs).unwrap();
     fs::write(&logs, "in its place").unwrap();
     worker.thaw();
@@ -83,9 +76,9 @@ fn a_copy_goes_on_without_its_log(#[case] release: Release) {
     scene.check(&task);
 }
 
-/// A signal is heard, and a report is written, where no line can be logged.
+/// A signal works and a report is written although no line can be logged.
 #[apply(both)]
-fn a_full_disk_under_the_log_stops_neither_a_copy_nor_a_signal(#[case] release: Release) {
+fn a_full_log_disk_stops_neither_a_copy_nor_a_signal(#[case] release: Release) {
     let scene = scene!(release);
     let task = task(&scene);
     let full = ["--log-file=/dev/full", "--errorlog-file=/dev/full", "--report=report.json", "--log-format=json"];
@@ -98,8 +91,7 @@ fn a_full_disk_under_the_log_stops_neither_a_copy_nor_a_signal(#[case] release: 
     for line in ended.stderr.lines().filter(|line| !line.starts_with("fault point")) {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }
-    let report: serde_json::Value =
-        serde_json::from_slice(&fs::read(scene.dir().join("report.json")).unwrap()).unwrap();
+    let report = scene.read_json("report.json");
     assert_eq!(report["outcome"], "interrupted");
     scene.launch(&task).args(&full).run().with(0).tells(&["lines are missing in /dev/full"]);
     scene.check(&task);

@@ -3,7 +3,6 @@
 //!
 //! A test with `#[apply(both)]` runs on 18.16 and on 25.8. A test of other releases says why in its comment.
 
-use lab::Release;
 #[allow(clippy::single_component_path_imports)] // the templates' macros need it by this name
 use rstest_reuse;
 use rstest_reuse::template;
@@ -26,75 +25,67 @@ mod harness;
 
 mod account;
 mod bad_input;
+mod broken_answers;
 mod changed_rows;
 mod check;
 mod cleanup;
-mod client;
+mod client_on_servers;
 mod clone;
-mod columns;
-mod compare;
+mod column_names;
+mod column_types;
 mod configuration;
 mod control;
+mod control_characters;
 mod conversions;
 mod copy;
-mod crash;
 mod cross_version;
-mod damaged;
+mod damaged_rows;
 mod dashboard;
-mod dictionaries;
+mod dashboard_page;
 mod documents;
-mod drill;
-mod ending;
 mod expressions;
-mod features;
-mod frozen;
+mod final_cleanup;
+mod frozen_workers;
 mod hidden_rows;
-mod identity;
 mod incremental;
 mod init;
-mod keeper;
-mod local;
+mod killed_workers;
+mod limits;
+mod local_state;
 mod logging;
-mod lying;
+mod low_cardinality;
 mod matrix;
-mod merging;
-mod modern;
-mod names;
-mod no_room;
-mod output;
-mod page;
+mod modern_copies;
+mod modern_definitions;
+mod nondeterministic_expressions;
 mod partition_values;
 mod plan;
 mod policies;
+mod profile_settings;
 mod progress;
 mod quoting;
-mod relaunch;
+mod repeated_runs;
 mod replicas;
-mod replicated;
+mod replicated_paths;
 mod reports;
-mod restarts;
-mod row_functions;
+mod restore_drill;
 mod scale;
 mod secrets;
-mod secure;
+mod secrets_in_descriptions;
+mod server_identity;
+mod server_restarts;
 mod settings;
-mod settings_in_force;
 mod sharding;
 mod shards_differ;
-mod sources;
-mod status;
+mod source_engines;
+mod standard_output;
+mod status_and_logs;
 mod target_defaults;
-mod terminal;
-mod throttle;
 mod time_zones;
+mod tls;
 mod transfers;
-mod trust;
-mod verify;
-mod zookeeper_away;
-
-/// The ZooKeeper that tests of a release share.
-fn zookeeper_hosts(release: Release) -> Vec<(String, u16)> {
-    let hosts = lab::Lab::shared(release).zookeeper().hosts();
-    let (host, port) = hosts.split_once(':').expect("the laboratory says host:port");
-    vec![(host.to_owned(), port.parse().expect("the laboratory says host:port"))]
-}
+mod unwritable_targets;
+mod verify_command;
+mod verify_element;
+mod zookeeper_outages;
+mod zookeeper_sessions;

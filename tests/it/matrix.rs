@@ -4,15 +4,14 @@
 
 use std::path::Path;
 
-use lab::{ClickHouse, Cluster, Lab, Release, Shard};
+use lab::{ClickHouse, Lab, Release};
 
-use crate::copy::BY_MONTH;
-use crate::harness::{Scene, Task, scene};
+use crate::harness::{BY_MONTH, Scene, Task, cluster_of_shards, scene};
 
 const BEGIN: &str = "<!-- made by tests/it/matrix.rs -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// Types that all versions have, and every kind of value that they print differently if they can.
+/// Types that all releases have, with values that releases may print differently.
 const COLUMNS: &str = "(d Date, id UInt64, s String, n Nullable(Int32), a Array(String), dec Decimal(18, 4), fl Float64, \
                        t DateTime('UTC'), f FixedString(3), e Enum8('a' = 1, 'b' = 2))";
 const VALUES: &str = "SELECT toDate('2018-01-01') + number % 60, number, if(number % 5 = 0, 'x\\0', toString(number)), \
@@ -30,22 +29,13 @@ fn digest(servers: &[&ClickHouse], table: &str) -> (u64, u64) {
     servers.iter().map(ask).fold((0, 0u64), |(rows, sum), more| (rows + more.0, sum.wrapping_add(more.1)))
 }
 
-pub fn cluster_of(name: &str, servers: &[&ClickHouse]) -> Cluster {
-    let shard = |server: &&ClickHouse| Shard {
-        weight: 1,
-        internal_replication: false,
-        replicas: vec![server.host().to_owned()],
-    };
-    Cluster { name: name.to_owned(), shards: servers.iter().map(shard).collect() }
-}
-
-/// What one transfer does from a server to a cluster: a plain table on one shard, and one on two shards, Replicated where
-/// the release replicates. `clone` fills one shard only, the second time a Replicated table there.
+/// Returns the cell of the table for one transfer from a server to a cluster. It copies a plain table to one shard, and a table to
+/// two shards, Replicated if the release can replicate. `clone` fills one shard only.
 fn cell(scene: &Scene, from: &ClickHouse, to: &[&ClickHouse; 2], transfer: &str, name: &str) -> String {
     let dst = scene.database(name);
-    let one = cluster_of("target", &to[..1]);
-    let many = cluster_of("shards", if transfer == "clone" { &to[..1] } else { to });
-    let mut task = Task::new(scene.task_path(), cluster_of("source", &[from]), one).at(name);
+    let one = cluster_of_shards("target", &to[..1]);
+    let many = cluster_of_shards("shards", if transfer == "clone" { &to[..1] } else { to });
+    let mut task = Task::new(scene.task_path(), cluster_of_shards("source", &[from]), one).at(name);
     task.targets.push(many);
     let job = |name: &str, engine: &str| {
         let table = scene.table(name).from(&scene.src, "hits").to(&dst, name).sharding_key("id").engine(engine);
@@ -77,7 +67,7 @@ fn cell(scene: &Scene, from: &ClickHouse, to: &[&ClickHouse; 2], transfer: &str,
     format!("equal, by {}", if taken.is_empty() { "push".to_owned() } else { taken.join(" and ") })
 }
 
-/// Returns which release refused, and in which words, as the program told them.
+/// Returns which release refused the transfer, and its message.
 fn refusal(said: &str, servers: &[&ClickHouse]) -> String {
     let reason = said.split_once(" does not work: ").unwrap_or_else(|| panic!("no way is refused: {said}")).1;
     let reason = reason.split(". Without <transfer>").next().unwrap_or(reason);
@@ -88,7 +78,7 @@ fn refusal(said: &str, servers: &[&ClickHouse]) -> String {
         return format!("refused: {}", reason.split(" (").next().unwrap_or(reason));
     };
     let answer = answer.split_once(": ").map_or(answer, |(_, text)| text);
-    // What comes from behind the server that was asked names it.
+    // The message of a second server names that server.
     let (host, words) = match answer.strip_prefix("Received from ") {
         Some(rest) => rest.split_once(". DB::Exception: ").unwrap(),
         None => (route.rsplit(' ').next().unwrap(), answer),
@@ -106,7 +96,7 @@ fn servers(release: Release) -> [&'static ClickHouse; 2] {
 }
 
 #[test]
-fn every_version_goes_to_every_other_as_the_page_says() {
+fn every_release_copies_to_every_other_as_documented() {
     let scene = scene!(Release::V18_16);
     let kinds = Release::ALL.map(|release| (release.name(), servers(release)));
     for (release, [source, _]) in &kinds {
@@ -127,7 +117,7 @@ fn every_version_goes_to_every_other_as_the_page_says() {
     for (from, [source, _]) in &kinds {
         for (to, targets) in &kinds {
             let name = |way: &str| format!("{way}_{from}_{to}").replace('.', "_");
-            // Another server than the source first, also where both are of one release.
+            // The first target is another server than the source, also if both are of one release.
             let targets = [targets[1], targets[0]];
             let cells = ways.map(|way| cell(&scene, source, &targets, way, &name(way)));
             table += &format!("| {from} | {to} | {} |\n", cells.join(" | "));

@@ -1,5 +1,4 @@
-//! Values of partition keys. Each value is a partition of its own, whatever its text looks like and whatever its bytes are, and all
-//! of its rows arrive.
+//! Values of partition keys: each value is its own partition, for any text and any bytes, and all its rows are copied.
 
 use lab::Release;
 use rstest_reuse::apply;
@@ -7,17 +6,17 @@ use rstest_reuse::apply;
 use crate::both;
 use crate::harness::{Scene, Table, scene};
 
-/// Rows of each table: a multiple of every number of values.
+/// The number of rows of each table: a multiple of every number of values.
 const ROWS: u32 = 120;
 
-/// A type of a partition key with values, as expressions; they follow each other in the rows.
+/// A type of a partition key and its values, as SQL expressions. The rows have the values in turn.
 struct Key {
     name: &'static str,
     type_name: &'static str,
     values: &'static [&'static str],
 }
 
-/// Texts that are one number, bytes that are no text, and control characters.
+/// Texts that are the same number, bytes that are not valid text, and control characters.
 const TEXTS: &[&str] =
     &["'007'", "'7'", "'08'", "'00'", "'+1'", "'1'", "'-0'", "'0'", "''", r"'\xFF'", r"'\xFF\0'", r"'it\'s \x1b[2J\\'"];
 
@@ -38,7 +37,7 @@ const KEYS: &[Key] = &[
     Key { name: "float", type_name: "Float32", values: &["toFloat32(nan)", "toFloat32(0)", "toFloat32(0.1)"] },
     Key { name: "decimal", type_name: "Decimal(9, 2)", values: &["toDecimal32(-1.5, 2)", "toDecimal32(0, 2)"] },
     Key { name: "day", type_name: "Date", values: &["toDate(0)", "toDate('2018-01-01')"] },
-    // The clock shows one time twice.
+    // At the end of summer time, one local time exists twice.
     Key {
         name: "moment",
         type_name: "DateTime('Europe/Berlin')",
@@ -106,13 +105,13 @@ fn fill(scene: &Scene, name: &str, type_name: &str, engine: &str, value: &str) {
 }
 
 #[apply(both)]
-fn each_value_is_a_partition_and_all_rows_arrive(#[case] release: Release) {
+fn each_value_of_a_partition_key_is_copied_as_its_own_partition(#[case] release: Release) {
     copies_each_value(&scene!(release), release, KEYS);
 }
 
 /// On 25.8 alone: 18.16 does not have these types, or not as keys.
 #[test]
-fn each_value_of_a_modern_type_is_a_partition() {
+fn each_value_of_a_modern_partition_key_is_copied_as_its_own_partition() {
     copies_each_value(&scene!(Release::V25_8), Release::V25_8, MODERN);
 }
 
@@ -122,7 +121,7 @@ fn copies_each_value(scene: &Scene, release: Release, keys: &[Key]) {
     for key in keys {
         let Key { name, type_name, values } = key;
         let (settings, count) = (settings(release, type_name), values.len() as u64);
-        // From parts that say which partitions there are; by query, from a table without parts; and from a table with another key.
+        // Partitions are found from parts, by query from a table without parts, and from a table with another key.
         let engine = format!("MergeTree PARTITION BY k ORDER BY id{settings}");
         fill(scene, name, type_name, &engine, &key.value());
         task = task.with(scene.table(name).with("batch_bytes", "1K"));
@@ -148,7 +147,7 @@ fn copies_each_value(scene: &Scene, release: Release, keys: &[Key]) {
 }
 
 #[apply(both)]
-fn partitions_are_named_as_they_are_shown(#[case] release: Release) {
+fn enabled_partitions_accept_the_literals_that_are_shown(#[case] release: Release) {
     let scene = scene!(release);
     let text = &KEYS[0];
     fill(&scene, "text", text.type_name, "MergeTree PARTITION BY k ORDER BY id", &text.value());
@@ -167,7 +166,7 @@ fn partitions_are_named_as_they_are_shown(#[case] release: Release) {
     scene.check_rows(&task, &task.tables[0], r"k IN ('007', '\xFF', '\xFF\0', 'it\'s \x1B[2J\\', '', '+1')");
     scene.check_rows(&task, &task.tables[1], r"(k, n) IN (('08', 2), ('\xFF', 0))");
     scene.check_rows(&task, &task.tables[2], "k != k OR k < 0");
-    // What the target holds is left as it is, and no other partition with it.
+    // With `skip`, only partitions that hold rows are skipped.
     let rest = scene.task(&[&[0], &[1]], &[&[2]]).at("rest");
     let skip = |name: &str| scene.table(name).with("if_target_not_empty", "skip");
     let rest = rest.with(skip("text")).with(skip("pair")).with(skip("double"));
@@ -176,30 +175,30 @@ fn partitions_are_named_as_they_are_shown(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn partitions_that_do_not_exist_are_an_error_or_are_skipped(#[case] release: Release) {
+fn enabled_partitions_that_do_not_exist_are_refused_or_skipped(#[case] release: Release) {
     let scene = scene!(release);
     let text = &KEYS[0];
     fill(&scene, "text", text.type_name, "MergeTree PARTITION BY k ORDER BY id", &text.value());
-    let of = |attribute: &str| {
+    let task_with = |attribute: &str| {
         let list = format!("<enabled_partitions{attribute}>'07' '7' '8'</enabled_partitions>");
         scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("text").raw(&list))
     };
     let words = ["tables/text/enabled_partitions", "'07', '8'", "'+1'", "missing=\"skip\""];
-    scene.launch(&of("").at("fails")).verb("check").run().with(2).reports(&words);
-    scene.run(&of("").at("fails")).with(2).tells(&words);
+    scene.launch(&task_with("").at("fails")).verb("check").run().with(2).reports(&words);
+    scene.run(&task_with("").at("fails")).with(2).tells(&words);
     assert_eq!(scene.ask(2, &format!("SELECT count() FROM system.tables WHERE database = '{}'", scene.dst)), "0");
-    let task = of(" missing=\"skip\"").at("skips");
+    let task = task_with(" missing=\"skip\"").at("skips");
     scene.run(&task).with(0).tells(&["WARN", "'07', '8'", "'+1'"]);
     scene.check_rows(&task, &task.tables[0], "k = '7'");
     scene
-        .run(&of(" missing=\"never\"").at("wrong"))
+        .run(&task_with(" missing=\"never\"").at("wrong"))
         .with(2)
         .tells(&["tables/text/enabled_partitions", "missing=\"never\""]);
 }
 
 /// Negative zero is a partition of its own on 18.16. Modern servers store a part of nothing else as zeros.
 #[apply(both)]
-fn negative_zero_is_copied_or_refused(#[case] release: Release) {
+fn negative_zero_in_a_partition_key_is_copied_or_refused(#[case] release: Release) {
     let scene = scene!(release);
     let value = "if(number % 3 = 0, toFloat64('-0'), if(number % 3 = 1, toFloat64(0), nan))";
     let engine = format!("MergeTree PARTITION BY k ORDER BY id{}", settings(release, "Float64"));
@@ -216,7 +215,7 @@ fn negative_zero_is_copied_or_refused(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn keys_that_are_not_supported_are_refused_by_name(#[case] release: Release) {
+fn unsupported_partition_keys_are_refused_by_name(#[case] release: Release) {
     let scene = scene!(release);
     let list = "[toString(number % 3)]";
     fill(&scene, "lists", "Array(String)", "Log", list);

@@ -1,4 +1,4 @@
-//! `plan`: what a run would do is shown and kept, and a run that is held to it does that or refuses.
+//! `plan` shows and saves what a run would do. `run --plan` does exactly that, or refuses.
 
 use serde_json::Value;
 
@@ -6,8 +6,7 @@ use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Ended, Scene, Task, scene};
+use crate::harness::{BY_MONTH, Ended, Scene, Task, fill, scene};
 
 fn task(scene: &Scene) -> Task {
     fill(scene, &[0], BY_MONTH, 9000, 3);
@@ -20,7 +19,7 @@ fn plan(scene: &Scene, task: &Task, arguments: &[&str]) -> Ended {
 }
 
 #[apply(both)]
-fn a_plan_says_what_is_made_and_copied_and_makes_nothing(#[case] release: Release) {
+fn plan_shows_what_a_run_would_do_and_creates_nothing(#[case] release: Release) {
     let scene = scene!(release);
     let task = task(&scene);
     let shown = plan(&scene, &task, &[]).with(0);
@@ -32,14 +31,13 @@ fn a_plan_says_what_is_made_and_copied_and_makes_nothing(#[case] release: Releas
         assert!(shown.stdout.contains(words), "no {words} in\n{}", shown.stdout);
     }
     assert_eq!(scene.children(&task.path), None, "planning made a task");
-    let databases = format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst);
-    assert_eq!(scene.sum(&[1, 2], &databases), 0);
+    scene.check_no_database();
     let json: Value = serde_json::from_str(&plan(&scene, &task, &["--format=json"]).with(0).stdout).unwrap();
     assert_eq!(json["tables"][0]["plan"]["partitions"].as_array().unwrap().len(), 3);
 }
 
 #[apply(both)]
-fn a_run_does_what_was_agreed_or_says_what_has_changed(#[case] release: Release) {
+fn a_run_with_a_saved_plan_follows_it_or_names_what_has_changed(#[case] release: Release) {
     let scene = scene!(release);
     let task = task(&scene);
     let kept = scene.dir().join("plan.json");
@@ -47,13 +45,13 @@ fn a_run_does_what_was_agreed_or_says_what_has_changed(#[case] release: Release)
     plan(&scene, &task, &["--output", kept]).with(0).reports(&["run --plan"]);
     plan(&scene, &task, &["--output", kept]).with(2).tells(&["--output", "is there already"]);
 
-    // More rows of a known month are no other plan; a month that nobody has seen is.
+    // More rows in a known month do not change the plan; a new month does.
     let more = |day: &str| format!("INSERT INTO {}.hits VALUES ('{day}', 77777, 'late', 1)", scene.src);
     scene.ask(0, &more("2018-02-02"));
     scene.ask(0, &more("2019-07-07"));
     let refused = scene.launch(&task).args(&["--plan", kept]).run().with(1);
     refused.tells(&["does not hold any more"]).tells(&["table hits: new partitions: 201907"]);
-    assert_eq!(scene.sum(&[1, 2], &format!("SELECT count() FROM system.databases WHERE name = '{}'", scene.dst)), 0);
+    scene.check_no_database();
 
     scene.ask(0, &format!("ALTER TABLE {}.hits DROP PARTITION 201907", scene.src));
     let other = scene.task(&[&[0]], &[&[1], &[2]]).with(scene.table("hits").engine(BY_MONTH).sharding_key("id"));
@@ -64,7 +62,7 @@ fn a_run_does_what_was_agreed_or_says_what_has_changed(#[case] release: Release)
     ]);
     scene.launch(&task).args(&["--plan", kept]).run().with(0);
     scene.check(&task);
-    // What is stored is what was agreed.
+    // The stored plan is the saved plan.
     let agreed: Value = serde_json::from_str(&std::fs::read_to_string(kept).unwrap()).unwrap();
     let pieces = agreed["tables"][0]["plan"]["pieces"].as_array().unwrap().len();
     assert_eq!(scene.pieces(&task).len(), pieces);

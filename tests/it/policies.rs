@@ -1,11 +1,10 @@
-//! Target partitions that hold rows of others: what `<if_target_not_empty>` says is done, and nothing else.
+//! Target partitions that hold rows of others: each policy of `<if_target_not_empty>`.
 
-use lab::{LabSpec, Release};
+use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
-use crate::harness::{Digest, Scene, Table, Task, scene};
+use crate::harness::{BY_MONTH, COLUMNS, Digest, Scene, Table, Task, fill, removing_old_parts_soon, rows, scene};
 
 /// Ids of rows that were on the target before.
 const FOREIGN: u64 = 1_000_000;
@@ -17,17 +16,17 @@ enum Kind {
     Replicated,
 }
 
-/// Source rows of three months on server 0; on the target a table with rows of February 2018, which the source has too,
-/// and of July 2017, which it has not. The target is one shard: server 1, or servers 1 and 2.
+/// Creates source rows of three months on server 0, and a target table with rows of February 2018, which the source has too, and of
+/// July 2017, which it does not have. The target is one shard: server 1, or servers 1 and 2.
 fn prepare(scene: &Scene, kind: Kind) -> Task {
     fill(scene, &[0], BY_MONTH, 9000, 3);
     let targets: &[usize] = if kind == Kind::Plain { &[1] } else { &[1, 2] };
     let engine = match kind {
         Kind::Plain => BY_MONTH.to_owned(),
-        Kind::Replicated => BY_MONTH.replace("MergeTree", "ReplicatedMergeTree('/tables/NAME', '{replica}')"),
+        Kind::Replicated => scene.replicated_engine(""),
     };
     scene.on(targets, &format!("CREATE DATABASE {}", scene.dst));
-    scene.on(targets, &format!("CREATE TABLE {}.hits {COLUMNS} {}", scene.dst, engine.replace("NAME", scene.name())));
+    scene.on(targets, &format!("CREATE TABLE {}.hits {COLUMNS} {}", scene.dst, engine));
     for (day, count) in [("2018-02-03", 10), ("2017-07-05", 5)] {
         scene.ask(1, &foreign(&scene.dst, day, count));
     }
@@ -49,19 +48,11 @@ fn hits(scene: &Scene, policy: &str) -> Table {
     scene.table("hits").with("if_target_not_empty", policy).with("number_of_splits", "2")
 }
 
-/// Servers with a merge tree that forgets replaced parts soon: until then a replacement is not complete, because after a
-/// restart they would come back.
-fn forgetful(release: Release) -> LabSpec {
-    let merge_tree = vec![("old_parts_lifetime".to_owned(), "1".to_owned())];
-    LabSpec { merge_tree, ..LabSpec::of(release, 3) }
-}
-
 fn digest(scene: &Scene, server: usize, database: &str, condition: &str) -> Digest {
     scene.digest(&[server], "cityHash64(d, id, s, v)", &format!("{database}.hits WHERE {condition}"))
 }
 
-/// The source's rows for which `ours` holds are on the target, and of the rows that were there before those for which
-/// `theirs` holds; nothing else.
+/// Checks that the target has exactly the source rows for which `ours` holds, and the rows from before of the months in `theirs`.
 #[track_caller]
 fn check(scene: &Scene, task: &Task, ours: &str, theirs: &str) {
     for server in scene.readers(&task.target) {
@@ -86,25 +77,25 @@ fn fail(scene: &Scene, kind: Kind, table: Table) {
 }
 
 #[apply(both)]
-fn fail_on_plain(#[case] release: Release) {
+fn policy_fail_refuses_a_plain_target_with_rows(#[case] release: Release) {
     let scene = scene!(release);
     fail(&scene, Kind::Plain, hits(&scene, "fail"));
 }
 
 #[apply(both)]
-fn fail_on_replicated(#[case] release: Release) {
+fn policy_fail_refuses_a_replicated_target_with_rows(#[case] release: Release) {
     let scene = scene!(release);
     fail(&scene, Kind::Replicated, hits(&scene, "fail"));
 }
 
 #[apply(both)]
-fn fail_is_meant_when_nothing_is_said(#[case] release: Release) {
+fn policy_fail_is_the_default(#[case] release: Release) {
     let scene = scene!(release);
     fail(&scene, Kind::Plain, scene.table("hits"));
 }
 
 #[apply(both)]
-fn fail_when_only_another_replica_has_the_rows(#[case] release: Release) {
+fn policy_fail_sees_rows_on_any_replica(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 9000, 3);
     let mut task = scene.task(&[&[0]], &[&[1, 2]]).with(hits(&scene, "fail"));
@@ -118,7 +109,7 @@ fn fail_when_only_another_replica_has_the_rows(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn other_partitions_do_not_matter_to_fail(#[case] release: Release) {
+fn policy_fail_ignores_rows_of_other_partitions(#[case] release: Release) {
     let scene = scene!(release);
     let table = hits(&scene, "fail").with("enabled_partitions", "201801 201803");
     let task = prepare(&scene, Kind::Plain).with(table);
@@ -127,8 +118,8 @@ fn other_partitions_do_not_matter_to_fail(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn replace_on_plain_also_after_a_restart(#[case] release: Release) {
-    let scene = scene!(own forgetful(release));
+fn policy_replace_holds_on_a_plain_target_after_a_restart(#[case] release: Release) {
+    let scene = scene!(own removing_old_parts_soon(release, 3));
     let task = prepare(&scene, Kind::Plain).with(hits(&scene, "replace"));
     scene.run(&task).with(0);
     check(&scene, &task, "1", "201707");
@@ -139,7 +130,7 @@ fn replace_on_plain_also_after_a_restart(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn replace_on_replicated(#[case] release: Release) {
+fn policy_replace_replaces_partitions_of_a_replicated_target(#[case] release: Release) {
     let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(hits(&scene, "replace"));
     scene.run(&task).with(0);
@@ -148,7 +139,7 @@ fn replace_on_replicated(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn permission_to_drop_partitions_means_replace(#[case] release: Release) {
+fn allow_to_drop_target_partitions_means_replace(#[case] release: Release) {
     let scene = scene!(release);
     let table = scene.table("hits").with("allow_to_drop_target_partitions", "true");
     let task = prepare(&scene, Kind::Replicated).with(table);
@@ -157,7 +148,7 @@ fn permission_to_drop_partitions_means_replace(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn permission_to_drop_partitions_at_the_task_means_replace(#[case] release: Release) {
+fn allow_to_drop_target_partitions_for_all_tables_means_replace(#[case] release: Release) {
     let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(scene.table("hits"));
     let task = task.more("<allow_to_drop_target_partitions>1</allow_to_drop_target_partitions>");
@@ -166,7 +157,7 @@ fn permission_to_drop_partitions_at_the_task_means_replace(#[case] release: Rele
 }
 
 #[apply(both)]
-fn append_on_plain(#[case] release: Release) {
+fn policy_append_adds_rows_to_a_plain_target(#[case] release: Release) {
     let scene = scene!(release);
     let task = prepare(&scene, Kind::Plain).with(hits(&scene, "append"));
     scene.run(&task).with(0);
@@ -175,7 +166,7 @@ fn append_on_plain(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn append_on_replicated(#[case] release: Release) {
+fn policy_append_adds_rows_to_a_replicated_target(#[case] release: Release) {
     let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(hits(&scene, "append"));
     scene.run(&task).with(0);
@@ -184,7 +175,7 @@ fn append_on_replicated(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn appended_twice_by_two_tasks_is_there_twice(#[case] release: Release) {
+fn two_tasks_with_policy_append_add_their_rows_twice(#[case] release: Release) {
     let scene = scene!(release);
     let base = prepare(&scene, Kind::Replicated);
     for name in ["first", "second"] {
@@ -198,7 +189,7 @@ fn appended_twice_by_two_tasks_is_there_twice(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn skip_on_plain(#[case] release: Release) {
+fn policy_skip_leaves_filled_partitions_of_a_plain_target(#[case] release: Release) {
     let scene = scene!(release);
     let task = prepare(&scene, Kind::Plain).with(hits(&scene, "skip"));
     let ended = scene.run(&task).with(0);
@@ -208,14 +199,14 @@ fn skip_on_plain(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn skip_on_replicated(#[case] release: Release) {
+fn policy_skip_leaves_filled_partitions_of_a_replicated_target(#[case] release: Release) {
     let scene = scene!(release);
     let task = prepare(&scene, Kind::Replicated).with(hits(&scene, "skip"));
     scene.run(&task).with(0);
     check(&scene, &task, "toYYYYMM(d) != 201802", "201802, 201707");
 }
 
-/// Two target shards; all rows that are copied go to the first, and the second has rows of others.
+/// A task to two target shards: all copied rows go to the first, and the second has rows of others.
 fn leftovers_on_the_other_shard(scene: &Scene, engine: &str) -> Task {
     fill(scene, &[0], BY_MONTH, 3000, 2);
     scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
@@ -226,10 +217,9 @@ fn leftovers_on_the_other_shard(scene: &Scene, engine: &str) -> Task {
 }
 
 #[apply(both)]
-fn replace_also_where_no_row_goes(#[case] release: Release) {
+fn policy_replace_also_empties_shards_that_get_no_row(#[case] release: Release) {
     let scene = scene!(release);
-    let engine = format!("ENGINE = ReplicatedMergeTree('/tables/{}/{{shard}}', '{{replica}}')", scene.name());
-    let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    let engine = scene.replicated_engine("/{shard}");
     let table = scene.table("hits").with("if_target_not_empty", "replace").sharding_key("intDiv(id, 1000000)");
     let task = leftovers_on_the_other_shard(&scene, &engine).with(table);
     scene.run(&task).with(0);
@@ -239,7 +229,7 @@ fn replace_also_where_no_row_goes(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn skip_also_where_no_row_goes(#[case] release: Release) {
+fn policy_skip_also_sees_rows_on_shards_that_get_no_row(#[case] release: Release) {
     let scene = scene!(release);
     let table = scene.table("hits").with("if_target_not_empty", "skip").sharding_key("intDiv(id, 1000000)");
     let task = leftovers_on_the_other_shard(&scene, BY_MONTH).with(table);
@@ -250,14 +240,13 @@ fn skip_also_where_no_row_goes(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn rows_that_come_while_the_task_runs_are_not_lost(#[case] release: Release) {
+fn rows_inserted_into_the_target_during_a_run_are_not_lost(#[case] release: Release) {
     let scene = scene!(release);
     scene.short_sessions();
-    let engine = format!("ENGINE = ReplicatedMergeTree('/tables/{}', '{{replica}}')", scene.name());
-    let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    let engine = scene.replicated_engine("");
     fill(&scene, &[0], BY_MONTH, 9000, 3);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").engine(&engine));
-    // The plan has found the target empty; then somebody writes into it.
+    // The target is empty when the plan is made; then somebody inserts rows.
     let first = scene.launch(&task).stop_at("piece-claimed").start();
     first.reaches("piece-claimed");
     scene.ask(1, &foreign(&scene.dst, "2018-02-03", 10));
@@ -269,7 +258,7 @@ fn rows_that_come_while_the_task_runs_are_not_lost(#[case] release: Release) {
     assert_eq!(scene.ask(1, &there), "10");
     let mixed = format!("SELECT count() FROM {}.hits WHERE id < {FOREIGN} AND toYYYYMM(d) = 201802", scene.dst);
     assert_eq!(scene.ask(1, &mixed), "0", "added to the rows of others though the policy is fail");
-    // A fresh look for later.
+    // Removes the foreign rows, so that the next run succeeds.
     scene.ask(1, &rows_dropped(&scene));
     scene.run(&task).with(0);
     scene.check(&task);
@@ -280,26 +269,26 @@ fn rows_dropped(scene: &Scene) -> String {
 }
 
 #[apply(both)]
-fn a_partition_filled_by_its_own_task_is_not_foreign_to_a_second_launch(#[case] release: Release) {
+fn a_second_run_of_a_task_accepts_the_partitions_that_it_filled(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     scene.run(&task).with(0);
     scene.run(&task).with(0);
     scene.check(&task);
-    // But it is to another task.
+    // For another task these rows are foreign.
     let other = task.clone().at("other");
     scene.run(&other).with(1).tells(&["hits", "201801"]);
     scene.check(&task);
     let more = format!("INSERT INTO {}.hits {}", scene.src, rows(10_000, 10, 1));
     scene.ask(0, &more);
-    // A finished task is finished, whatever has come to the source since.
+    // A finished task copies no rows that were inserted later.
     scene.run(&task).with(0);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "3000");
 }
 
 #[apply(both)]
-fn safe_mode_keeps_what_was_there_whatever_the_task_says(#[case] release: Release) {
+fn safe_mode_overrides_policy_replace(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let hits = scene.table("hits").engine(BY_MONTH).with("if_target_not_empty", "replace");

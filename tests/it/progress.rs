@@ -1,8 +1,7 @@
-//! What a run says while it copies, and what it leaves to be read: log lines with fields, lines and bars of progress, reports.
+//! Progress of a run: log lines with fields, progress lines and bars, reports.
 
 use std::fs;
 use std::num::NonZeroU16;
-use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -10,10 +9,9 @@ use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, COLUMNS, fill};
-use crate::harness::{SCREEN, Scene, Task, scene};
+use crate::harness::{BY_MONTH, COLUMNS, FEW_TRIES, SCREEN, Scene, Task, fill, parse_json, scene};
 
-/// Three months in pieces that take some seconds each, since each statement may send so many bytes a second.
+/// A task of three months in pieces that take some seconds each, because each statement may send only `rate` bytes a second.
 fn slow(scene: &Scene, rate: u32) -> Task {
     fill(scene, &[0], BY_MONTH, 60_000, 3);
     let hits = scene.table("hits").engine(BY_MONTH).with("transfer", "push").with("batch_bytes", "1");
@@ -26,8 +24,7 @@ fn slow(scene: &Scene, rate: u32) -> Task {
     scene.task(&[&[0]], &[&[1]]).with(hits).more(&settings)
 }
 
-/// Pieces that take long enough to be seen on 25.8 too, which sends a small push at once whatever its limits: at a rate that the worker
-/// holds.
+/// A task whose pieces take some seconds on 25.8 too. It ignores limits for a small push, so the worker limits the rate.
 fn slow_anywhere(scene: &Scene) -> Task {
     if !scene.release().is_modern() {
         return slow(scene, 60_000);
@@ -38,21 +35,9 @@ fn slow_anywhere(scene: &Scene) -> Task {
     scene.task(&[&[0]], &[&[1]]).with(hits).more(settings).more("<max_bytes_per_second>300000</max_bytes_per_second>")
 }
 
-/// The log of the one launch.
-fn log(scene: &Scene) -> String {
-    let folders: Vec<PathBuf> =
-        fs::read_dir(scene.dir().join("logs")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let [folder] = folders.as_slice() else { panic!("{folders:?}") };
-    fs::read_to_string(folder.join("log.log")).unwrap()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-/// One table that is copied, and one whose rows are others each time they are read.
+/// One table is copied; the other returns other rows each time it is read, so it fails.
 #[apply(both)]
-fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold(#[case] release: Release) {
+fn log_fields_identify_pieces_and_the_report_agrees_with_the_servers(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 6000, 3);
     let select = format!("SELECT d, id, s, toInt32(rand() % 1000000) AS v FROM {}.hits", scene.src);
@@ -61,20 +46,19 @@ fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold(#
     let hits = scene.table("hits").engine(BY_MONTH).with("batch_bytes", "1");
     let restless = scene.table("restless").engine(BY_MONTH).with("verify", "checksum");
     let task = scene.task(&[&[0]], &[&[1]]).with(hits).with(restless);
-    let tries = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
-    let launch = scene.launch(&task).args(&tries).args(&["--log-format=json", "--report=report.json"]);
+    let launch = scene.launch(&task).args(&FEW_TRIES).args(&["--log-format=json", "--report=report.json"]);
     let ended = launch.run().with(3);
 
-    let log = log(&scene);
-    let lines: Vec<Value> = log.lines().map(json).collect();
-    ended.stderr.lines().for_each(|line| drop(json(line)));
-    let of = |table: &str, name: &str, value: Value| -> Vec<&Value> {
+    let log = fs::read_to_string(scene.log_folder().join("log.log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(parse_json).collect();
+    ended.stderr.lines().for_each(|line| drop(parse_json(line)));
+    let lines_about = |table: &str, name: &str, value: Value| -> Vec<&Value> {
         lines.iter().filter(|line| line["table"] == table && line[name] == value).collect()
     };
-    let report = json(&fs::read_to_string(scene.dir().join("report.json")).unwrap());
+    let report = scene.read_json("report.json");
     let task_id = &report["task"];
-    // A piece, from its beginning to its end, by the one worker.
-    let piece = of("hits", "piece", 1.into());
+    // The log lines of one piece.
+    let piece = lines_about("hits", "piece", 1.into());
     for words in ["attempt 1 begins", "rows copied in"] {
         let line = piece.iter().find(|line| line["message"].as_str().unwrap().contains(words));
         let line = line.unwrap_or_else(|| panic!("no {words:?} in\n{log}"));
@@ -87,8 +71,8 @@ fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold(#
     let partition = piece[0]["partition"].clone();
     assert!(["201801", "201802", "201803"].map(Value::from).contains(&partition), "{partition}");
     assert!(piece.iter().all(|line| line["partition"] == partition), "{log}");
-    // Its batch is published under the same partition, and no other piece has it.
-    let published = of("hits", "partition", partition);
+    // The batch is published under the same partition, and no other piece has this partition.
+    let published = lines_about("hits", "partition", partition);
     assert!(
         published.iter().any(|line| line["message"].as_str().unwrap().contains(": published, ")
             && line["attempt"] == 1
@@ -97,7 +81,7 @@ fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold(#
     );
     assert!(published.iter().all(|line| line["piece"].is_null() || line["piece"] == 1), "{log}");
     // The attempts of a piece that fails, apart.
-    let failing = of("restless", "piece", 0.into());
+    let failing = lines_about("restless", "piece", 0.into());
     let level = |attempt: u32| {
         let lines = failing.iter().filter(|line| line["attempt"] == attempt);
         lines.map(|line| line["level"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -127,22 +111,22 @@ fn a_piece_is_followed_by_its_fields_and_the_report_says_what_the_servers_hold(#
     assert!(failed["error"].as_str().unwrap().contains("column `v` differs"), "{report}");
     // What status says afterwards is the same.
     let status = scene.launch(&task).verb("status").without_task_file().args(&["--format=json"]).run().with(3);
-    let status = json(&status.stdout);
+    let status = parse_json(&status.stdout);
     for name in ["schema", "task", "path", "state", "total", "tables", "errors"] {
         assert_eq!(status[name], report[name], "{name}");
     }
     // The same run again, in words.
     for (file, words) in [("report.md", "| 201802 | done | "), ("report.txt", " 201802 ")] {
-        scene.launch(&task).args(&tries).args(&["--report", file]).run().with(3);
+        scene.launch(&task).args(&FEW_TRIES).args(&["--report", file]).run().with(3);
         let text = fs::read_to_string(scene.dir().join(file)).unwrap();
         assert!(text.contains(words) && text.contains("partitions have failed"), "{text}");
     }
 }
 
 #[apply(both)]
-fn without_a_terminal_there_is_a_line_now_and_then(#[case] release: Release) {
+fn without_a_terminal_progress_is_printed_as_lines(#[case] release: Release) {
     let scene = scene!(release);
-    // Three pieces at a time, some seconds each: there is more to look at than to tell.
+    // Three pieces at a time take some seconds each, so that several lines are possible.
     let task = slow(&scene, 30_000);
     let ended = scene.launch(&task).args(&["--jobs=3", "--progress-every=1"]).run().with(0);
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" % copied, ")).collect();
@@ -150,21 +134,21 @@ fn without_a_terminal_there_is_a_line_now_and_then(#[case] release: Release) {
     for line in &lines {
         assert!(line.contains(" of 3 partitions published; 1 worker") && line.contains(" INFO "), "{line}");
     }
-    // Only what is new is told.
-    let mut told: Vec<&str> = lines.iter().map(|line| line.split_once(" % copied").unwrap().1).collect();
-    let all = told.len();
-    told.dedup();
-    assert_eq!(told.len(), all, "{}", ended.stderr);
+    // No line repeats the line before.
+    let mut reported: Vec<&str> = lines.iter().map(|line| line.split_once(" % copied").unwrap().1).collect();
+    let all = reported.len();
+    reported.dedup();
+    assert_eq!(reported.len(), all, "{}", ended.stderr);
     assert!(!ended.stderr.contains('\r') && !ended.stderr.contains('\x1b'), "{}", ended.stderr);
     scene.check(&task);
 }
 
 #[apply(both)]
-fn on_a_terminal_bars_move_and_log_lines_are_whole(#[case] release: Release) {
+fn on_a_terminal_progress_bars_move_and_log_lines_stay_whole(#[case] release: Release) {
     let scene = scene!(release);
     let task = slow_anywhere(&scene);
     let ended = scene.launch(&task).args(&["--jobs=2"]).on_terminal().run().with(0);
-    // What a person saw, as it came.
+    // The screen as a user saw it.
     let [lines, columns] = [SCREEN.0, SCREEN.1].map(|size| NonZeroU16::new(size).unwrap());
     let mut screen = vt100::Parser::new(lines, columns, 0);
     let (mut shares, mut whole) = (Vec::new(), false);
@@ -181,15 +165,15 @@ fn on_a_terminal_bars_move_and_log_lines_are_whole(#[case] release: Release) {
         whole |= bars.iter().any(|bar| bar.contains(" of 3 partitions published; 1 worker"));
     }
     assert!(most_bars == 2 && whole, "{most_bars} bars; {whole}: {}", ended.stderr);
-    // 25.8 gathers what it gets, and counts a whole block of a million rows at once.
+    // 25.8 counts rows in blocks of a million, so it shows no percentages between.
     if !release.is_modern() {
         assert!(shares.iter().any(|share| (1..100).contains(share)), "{shares:?}");
     }
-    // At the end the lines of the log are left, each by itself, and nothing of a bar.
+    // At the end the screen shows only whole log lines and no bar.
     let text = screen.screen().rows(0, SCREEN.1).collect::<Vec<_>>().join("\n");
     assert!(!text.contains("rows  hits piece") && !text.contains("partitions published;"), "{text}");
     let shown: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let log = log(&scene);
+    let log = fs::read_to_string(scene.log_folder().join("log.log")).unwrap();
     let logged: Vec<&str> = log
         .lines()
         .filter(|line| [" INFO ", " WARN ", "ERROR "].iter().any(|level| line.contains(level)))

@@ -1,4 +1,4 @@
-//! Names and literals of any text: what the server takes them for, on the oldest release, the reference and the newest one.
+//! Quoted names and literals of any text, on the oldest release, the reference and the newest one.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn engines() -> [&'static ClickHouse; 3] {
     [Release::V18_16, Release::V25_8, Release::V26_9].map(|release| Lab::shared(release).clickhouse(0))
 }
 
-/// Texts of any characters, more often of those that mean something to somebody.
+/// Texts of any characters, with many special characters.
 fn texts(lengths: std::ops::Range<usize>, count: usize) -> impl Strategy<Value = Vec<String>> {
     let sign = prop_oneof![
         6 => prop::sample::select("'\"`\\{}|,;%_/#-*()=$?\n\r\t\0\u{1b} abnNxu0é€日😀\u{2028}\u{feff}".chars().collect::<Vec<_>>()),
@@ -29,13 +29,13 @@ fn texts(lengths: std::ops::Range<usize>, count: usize) -> impl Strategy<Value =
     prop::collection::vec(text, count)
 }
 
-/// Runs a property on some batches: each asks a server once.
-fn batches<S: Strategy>(count: u32, of: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>)
+/// Checks a property on some batches. Each batch asks a server once.
+fn batches<S: Strategy>(count: u32, strategy: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>)
 where
     S::Value: std::fmt::Debug,
 {
     let config = Config { cases: count, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config).run(of, property).unwrap();
+    TestRunner::new(config).run(strategy, property).unwrap();
 }
 
 fn hex(text: &str) -> String {
@@ -43,7 +43,7 @@ fn hex(text: &str) -> String {
 }
 
 #[test]
-fn a_literal_is_the_text_it_was_made_of() {
+fn servers_read_a_quoted_literal_as_the_original_text() {
     for server in engines() {
         batches(5, &texts(0..30, 200), |texts| {
             let literals: Vec<String> = texts.iter().map(|text| literal(text)).collect();
@@ -51,7 +51,7 @@ fn a_literal_is_the_text_it_was_made_of() {
             let found = server.query(&format!("SELECT hex(arrayJoin([{list}]))")).unwrap();
             let wanted: Vec<String> = texts.iter().map(|text| hex(text)).collect();
             prop_assert_eq!(found.lines().collect::<Vec<_>>(), wanted, "{}", server.host());
-            // Each is in the list of all, and a neighbour of it is not.
+            // A literal is found in the list, and another text is not.
             let outside = format!("SELECT {} IN ({list}), {} IN ({list})", literals[0], literal("not among them"));
             prop_assert_eq!(server.value(&outside).unwrap(), "1\t0");
             Ok(())
@@ -60,7 +60,7 @@ fn a_literal_is_the_text_it_was_made_of() {
 }
 
 #[test]
-fn a_column_has_the_name_that_was_quoted() {
+fn servers_create_a_column_under_its_quoted_name() {
     for server in engines() {
         let database = "it_quoting__columns";
         server.query(&format!("DROP DATABASE IF EXISTS {database}")).unwrap();
@@ -83,7 +83,7 @@ fn a_column_has_the_name_that_was_quoted() {
 }
 
 #[test]
-fn statements_touch_the_table_they_name_and_no_other() {
+fn statements_touch_only_the_table_that_they_name() {
     for server in engines() {
         let database = "it_quoting__tables '`\\ é%_";
         let drop_database = format!("DROP DATABASE IF EXISTS {}", ident(database));
@@ -93,7 +93,7 @@ fn statements_touch_the_table_they_name_and_no_other() {
         let tables = || -> BTreeSet<String> { server.query(&list).unwrap().lines().map(str::to_owned).collect() };
         let bystander = TableName::new(database, "bystander");
         server.query(&format!("CREATE TABLE {} (n UInt8) ENGINE = Memory", sql::quote::table(&bystander))).unwrap();
-        // A name is a file's, too: so long and no longer.
+        // Names become names of files, so their length is limited.
         batches(3, &texts(1..12, 20), |names| {
             let names: BTreeSet<String> = names.into_iter().collect();
             let mut there = BTreeSet::from([hex("bystander")]);
@@ -107,7 +107,7 @@ fn statements_touch_the_table_they_name_and_no_other() {
                     server.query(&sql::describe_columns(database, std::slice::from_ref(&name.table))).unwrap();
                 prop_assert!(described.contains("\tn\tUInt8"), "{described}");
             }
-            // What begins like a name is found by exactly that, however much it looks like a pattern.
+            // A prefix finds exactly the names that begin with it, even if it looks like a pattern.
             let beginnings: Vec<String> = names.iter().map(|name| name.chars().take(2).collect()).collect();
             for prefix in beginnings {
                 let found =
@@ -129,7 +129,7 @@ fn statements_touch_the_table_they_name_and_no_other() {
 }
 
 #[test]
-fn a_prefix_is_not_a_pattern() {
+fn a_prefix_of_table_names_is_not_a_like_pattern() {
     for server in engines() {
         let database = "it_quoting__prefix";
         server.query(&format!("DROP DATABASE IF EXISTS {database}")).unwrap();
@@ -145,10 +145,10 @@ fn a_prefix_is_not_a_pattern() {
     }
 }
 
-/// A statement's id goes into the URL and into conditions. One that looks like a pattern or ends a literal finds nothing else:
-/// not the statement that asks, whose id the server makes.
+/// The id of a statement is part of a URL and of conditions. Ids that look like patterns or end a literal find no other statement,
+/// and not the asking statement itself.
 #[tokio::test]
-async fn an_id_finds_the_statements_that_begin_so_and_no_other() {
+async fn a_prefix_of_query_ids_is_not_a_like_pattern() {
     let client = HttpServerClient::new(&Tls::default()).unwrap();
     for server in engines() {
         let node = Node::new(server.host());
@@ -158,13 +158,13 @@ async fn an_id_finds_the_statements_that_begin_so_and_no_other() {
     }
 }
 
-/// Pieces of which some servers make comments, texts and names that others do not.
+/// Tokens that some servers read as comments, strings or names, and others do not.
 const FRAGMENTS: [&str; 26] = [
     "1", " + 2", "0", " OR 1", "(", ")", "'x'", "'", "`", "\n", " ", "--", "//", "/", "*", "/*", "*/", "#", "# ", "#!",
     "$", "$$", "$a$", "‘", "’", "“",
 ];
 
-/// Texts that an expression is made of, and those that have left the brackets of some server.
+/// Texts made of [`FRAGMENTS`], and texts that once left their brackets on some server.
 fn odd_expressions() -> impl Strategy<Value = Vec<String>> {
     let known = prop::sample::select(vec![
         "1 // )\n + 2",
@@ -179,16 +179,16 @@ fn odd_expressions() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(prop_oneof![1 => known.prop_map(str::to_owned), 3 => made], 60)
 }
 
-/// What we take for an expression is one for the server: it means the same without its comments, and it stays in its brackets.
+/// An accepted expression has the same meaning for the server without its comments, and stays inside its brackets.
 #[apply(both)]
-fn an_expression_is_what_the_server_takes_it_for(#[case] release: Release) {
+fn accepted_expressions_mean_the_same_to_the_server(#[case] release: Release) {
     let server = Lab::shared(release).clickhouse(0);
     batches(3, &odd_expressions(), |texts| {
         for text in texts {
             let Ok(clean) = sql::Expression::parse(&text) else { continue };
             let bracketed = server.query(&format!("SELECT 0 AND ({clean})"));
             prop_assert!(bracketed.as_deref().unwrap_or("0\n") == "0\n", "{text:?} leaves its brackets: {bracketed:?}");
-            // On lines of its own: a comment at its end is its own affair.
+            // The text stands on its own lines, since it may end with a comment.
             if let Ok(meant) = server.query(&format!("SELECT toString((\n{text}\n))")) {
                 let ours = server.query(&format!("SELECT toString(({clean}))"));
                 prop_assert_eq!(ours.map_err(|error| error.to_string()), Ok(meant), "{:?} as {}", text, clean);

@@ -1,4 +1,4 @@
-//! Shards of several replicas, live and dead.
+//! Shards with several replicas, live and dead.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,7 @@ use lab::{LabSpec, Macros, Release};
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, COLUMNS, fill, rows};
-use crate::harness::{Scene, Task, Worker, scene};
+use crate::harness::{BY_MONTH, COLUMNS, Scene, Task, Worker, fill, rows, scene};
 
 /// Two shards of two replicas, twice: servers 0 to 3 and 4 to 7. `{shard}` counts from 0 to 3.
 fn four_pairs(release: Release) -> LabSpec {
@@ -30,14 +29,14 @@ fn fill_pairs(scene: &Scene) {
 }
 
 #[apply(both)]
-fn two_by_two_to_two_by_two_with_a_dead_replica_on_each_side(#[case] release: Release) {
+fn a_copy_succeeds_with_a_dead_replica_on_each_side(#[case] release: Release) {
     let scene = scene!(own four_pairs(release));
     fill_pairs(&scene);
     let engine = REPLICATED.replace("KIND", "dst");
-    // The one that will be dead knows the table already; the others get it from the copier.
+    // The replica that will be killed has the table already; the others get it from the copier.
     scene.ask(5, &format!("CREATE DATABASE {}", scene.dst));
     scene.ask(5, &format!("CREATE TABLE {}.hits {COLUMNS} {engine}", scene.dst));
-    // The first of its shard on one side, the second on the other.
+    // The first replica of a source shard and the second replica of a target shard.
     scene.server(0).kill_9().unwrap();
     scene.server(5).kill_9().unwrap();
     let hits = scene.table("hits").engine(&engine).sharding_key("id");
@@ -57,7 +56,7 @@ fn two_by_two_to_two_by_two_with_a_dead_replica_on_each_side(#[case] release: Re
 }
 
 #[apply(both)]
-fn a_replica_of_the_target_dies_in_the_middle(#[case] release: Release) {
+fn another_replica_is_used_when_a_target_replica_dies(#[case] release: Release) {
     let scene = scene!(own four_pairs(release));
     scene.short_sessions();
     fill_pairs(&scene);
@@ -67,7 +66,7 @@ fn a_replica_of_the_target_dies_in_the_middle(#[case] release: Release) {
     let first = scene.launch(&task).stop_at("piece-recorded").start();
     first.reaches("piece-recorded");
     first.kill_9();
-    // It is gone for good, with the rows that were staged on it: another replica is chosen, and they are copied again.
+    // The replica does not come back, and the rows staged on it are lost. Another replica is chosen, and they are copied again.
     scene.server(4).kill_9().unwrap();
     let ended = scene.launch(&task).args(&["--retry-delay-ms", "200"]).run().with(3).tells(&["other nodes are chosen"]);
     ended
@@ -83,14 +82,14 @@ fn a_replica_of_the_target_dies_in_the_middle(#[case] release: Release) {
     scene.check_status(&task);
 }
 
-/// It goes while a piece is copied, while the batch is gathered, put in place, and when that is done; and it does not come
-/// back. One worker of a task lives through it.
+/// The replica is killed while a piece is copied, while the batch is gathered, during publication, and after it. It does not come
+/// back. One worker of each task finishes.
 #[apply(both)]
-fn a_replica_of_the_target_is_lost_for_good_at_copy_and_at_publication(#[case] release: Release) {
+fn a_target_replica_lost_at_any_step_costs_no_row(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0], BY_MONTH, 5000, 1);
     let path = "ReplicatedMergeTree('/tables/NAME', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
-    // Of one table the second replica fetches nothing: when the first has the rows in place and dies, nobody has them.
+    // For one table the second replica fetches nothing: when the first replica is killed after publication, no replica has the rows.
     scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
     let engine = path.replace("NAME", "unfetched");
     scene.on(&[1, 2], &format!("CREATE TABLE {}.unfetched {COLUMNS} ENGINE = {engine}", scene.dst));
@@ -126,9 +125,9 @@ fn a_replica_of_the_target_is_lost_for_good_at_copy_and_at_publication(#[case] r
     }
 }
 
-/// As many rows are there before as are to be added: where one were taken for the other, none would be added.
+/// The target holds as many rows before as are appended: if the worker mistook one for the other, it would append none.
 #[apply(both)]
-fn a_replica_that_is_lost_before_rows_are_appended_costs_none(#[case] release: Release) {
+fn a_target_replica_lost_before_an_append_costs_no_row(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0], BY_MONTH, 5000, 1);
     let engine = "ReplicatedMergeTree('/tables/hits', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY id";
@@ -152,7 +151,7 @@ fn a_replica_that_is_lost_before_rows_are_appended_costs_none(#[case] release: R
 }
 
 #[apply(both)]
-fn a_shard_without_a_live_replica_is_named(#[case] release: Release) {
+fn a_shard_without_a_live_replica_is_reported(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0, 1], BY_MONTH, 1000, 1);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
@@ -169,7 +168,7 @@ fn a_shard_without_a_live_replica_is_named(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_frozen_replica_is_as_good_as_dead(#[case] release: Release) {
+fn a_frozen_source_replica_is_replaced_by_another(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 3));
     let engine =
         "ENGINE = ReplicatedMergeTree('/tables/frozen', '{replica}') PARTITION BY toYYYYMM(d) ORDER BY (d, id)";
@@ -189,7 +188,7 @@ fn a_frozen_replica_is_as_good_as_dead(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn replicas_that_do_not_replicate_each_get_the_rows(#[case] release: Release) {
+fn every_replica_without_internal_replication_gets_the_rows(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 10_000, 2);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("number_of_splits", "2");
@@ -202,18 +201,17 @@ fn replicas_that_do_not_replicate_each_get_the_rows(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn replicas_of_one_shard_through_macros(#[case] release: Release) {
+fn replicas_of_one_shard_are_created_with_macros(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 10_000, 3);
-    let engine = format!("ReplicatedMergeTree('/tables/{}/one', '{{replica}}')", scene.name());
-    let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    let engine = scene.replicated_engine("/one");
     let task = scene.task(&[&[0], &[1]], &[&[2, 3, 4]]).with(scene.table("hits").engine(&engine));
     scene.run(&task).with(0);
     scene.check(&task);
 }
 
 #[apply(both)]
-fn a_replica_that_has_much_to_fetch_is_given_time(#[case] release: Release) {
+fn publication_waits_for_a_replica_with_a_long_queue(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 1);
     let engine =
@@ -221,7 +219,7 @@ fn a_replica_that_has_much_to_fetch_is_given_time(#[case] release: Release) {
     scene.on(&[1, 2], &format!("CREATE DATABASE {}", scene.dst));
     scene.on(&[1, 2], &format!("CREATE TABLE {}.hits {COLUMNS} ENGINE = {engine}", scene.dst));
     scene.ask(2, &format!("SYSTEM STOP FETCHES {}.hits", scene.dst));
-    // Each month is a part, and each part an entry.
+    // Each month is a part, and each part an entry in the queue.
     for value in [1, 2] {
         let months =
             format!("SELECT toDate('2000-01-15') + 30 * number, number, 'x', {value} FROM system.numbers LIMIT 60");
@@ -237,9 +235,9 @@ fn a_replica_that_has_much_to_fetch_is_given_time(#[case] release: Release) {
     scene.check_nothing_left(&task);
 }
 
-/// Replicas that lack the table when rows were put in place beside them: one was away when the task was planned, another one lost it.
+/// Two replicas do not have the table at publication: one was down when the task was planned, the other one lost it.
 #[apply(both)]
-fn a_replica_without_the_table_gets_it(#[case] release: Release) {
+fn a_replica_without_the_table_gets_it_during_publication(#[case] release: Release) {
     let scene = scene!(own four_pairs(release));
     fill_pairs(&scene);
     let engine = REPLICATED.replace("KIND", "dst");
@@ -254,22 +252,22 @@ fn a_replica_without_the_table_gets_it(#[case] release: Release) {
     worker.thaw();
     let ended = worker.ends().with(0);
     for server in [5, 7] {
-        let said = format!("{}:9000: created table {}.hits", scene.server(server).host(), scene.dst);
-        assert!(ended.stderr.contains(&said), "no {said:?} in {}", ended.stderr);
+        let message = format!("{}:9000: created table {}.hits", scene.server(server).host(), scene.dst);
+        assert!(ended.stderr.contains(&message), "no {message:?} in {}", ended.stderr);
     }
     scene.check(&task);
 }
 
-/// The servers' ZooKeeper still knows a replica of that name: nobody but a person can tell whether its data may go.
+/// The servers' ZooKeeper still knows a replica of that name. Only a person can decide whether its data may be deleted.
 #[apply(both)]
-fn a_replica_whose_table_cannot_be_made_is_left_out(#[case] release: Release) {
+fn a_replica_whose_table_cannot_be_created_is_left_out(#[case] release: Release) {
     let scene = scene!(own four_pairs(release));
     fill_pairs(&scene);
     let hits = scene.table("hits").engine(&REPLICATED.replace("KIND", "dst"));
     let task = scene.task(&[&[0, 1], &[2, 3]], &[&[4, 5]]).with(hits);
     let worker = scene.launch(&task).freeze_at("gathered").start();
     worker.freezes_at("gathered");
-    // An empty server takes the place of the one that was there.
+    // The server starts again with an empty disk.
     let path = "/tables/2/dst/replicas/r5".to_owned();
     let before = scene.children(&path);
     scene.server(5).stop().unwrap();

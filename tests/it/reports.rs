@@ -1,4 +1,4 @@
-//! What follows a run: its report as a page, as JSON and in words, and the hooks that read it.
+//! Reports of a run as HTML, JSON and text, and the hooks that get them.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -9,35 +9,24 @@ use rstest_reuse::apply;
 use scraper::{ElementRef, Html, Selector};
 use serde_json::Value;
 
-use super::copy::{BY_MONTH, COLUMNS, fill};
-use super::harness::{Scene, scene};
 use crate::both;
-
-const TRIES: [&str; 3] = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-fn read(scene: &Scene, file: &str) -> String {
-    fs::read_to_string(scene.dir().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
+use crate::harness::{BY_MONTH, COLUMNS, FEW_TRIES, Scene, fill, parse_json, scene};
 
 fn cells(page: &Html, selector: &str) -> Vec<String> {
     let selector = Selector::parse(selector).unwrap();
     page.select(&selector).map(|element: ElementRef| element.text().collect()).collect()
 }
 
-/// A hook that keeps what it was told: `<file>` the JSON, `<file>.env` a line for each time that it ran.
+/// Returns a hook that writes the JSON to `<file>`, and one line for each of its runs to `<file>.env`.
 fn keeps(scene: &Scene, file: &str) -> String {
     let path = scene.dir().join(file).display().to_string();
     let words = "$CLICKHOUSE_COPIER_OUTCOME $CLICKHOUSE_COPIER_EXIT_CODE $CLICKHOUSE_COPIER_TASK";
     format!("cat > '{path}'; echo \"{words}\" >> '{path}.env'")
 }
 
-/// Two shards become three, by two workers.
+/// Two workers copy two shards to two.
 #[apply(both)]
-fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_is_finished(#[case] release: Release) {
+fn reports_agree_with_the_servers_and_the_finish_hook_runs_once(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 30_000, 3);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("batch_bytes", "1");
@@ -49,11 +38,11 @@ fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_
         let hooks = ["--on-finish", &finish, "--on-failure", &failure];
         scene.launch(&task).args(&["--jobs=1"]).args(&reports).args(&hooks)
     };
-    // As systemd listens to a unit with Type=notify.
+    // A socket as of systemd for a unit with Type=notify.
     let socket = scene.dir().join("notify");
     let systemd = UnixDatagram::bind(&socket).unwrap();
     systemd.set_nonblocking(true).unwrap();
-    let heard = || -> String {
+    let notifications = || -> String {
         let (mut datagram, mut said) = ([0; 1000], String::new());
         while let Ok(length) = systemd.recv(&mut datagram) {
             said += &String::from_utf8_lossy(&datagram[..length]);
@@ -64,44 +53,45 @@ fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_
     let other = launch("two").args(&["--format=json"]).start();
     watched.ends().with(0).reports(&["hits", "rows"]);
     let printed = other.ends().with(0).stdout;
-    let told = heard();
-    assert!(told.contains("READY=1\n") && told.contains("STOPPING=1\n"), "{told}");
-    assert_eq!(read(&scene, "finish.json.env"), format!("finished 0 {}\n", scene.task_path()));
+    let report = notifications();
+    assert!(report.contains("READY=1\n") && report.contains("STOPPING=1\n"), "{report}");
+    assert_eq!(scene.read("finish.json.env"), format!("finished 0 {}\n", scene.task_path()));
     assert!(!scene.dir().join("failure.json").exists());
-    let told = json(&read(&scene, "finish.json"));
-    let [one, two] = ["one", "two"].map(|name| json(&read(&scene, &format!("{name}.json"))));
-    assert!(told == one || told == two, "the hook read something else than a report:\n{told}\n{one}\n{two}");
-    assert_eq!(json(&printed), two, "what is printed for a program is its report");
-    // What the servers hold.
+    let report = scene.read_json("finish.json");
+    let [one, two] = ["one", "two"].map(|name| scene.read_json(&format!("{name}.json")));
+    assert!(report == one || report == two, "the hook read something else than a report:\n{report}\n{one}\n{two}");
+    assert_eq!(parse_json(&printed), two, "what is printed for a program is its report");
+    // The report has the same numbers as the servers.
     for (server, at) in [(2, 0), (3, 1)] {
         let rows = scene.ask(server, &format!("SELECT count() FROM {}.hits", scene.dst));
-        let after: Vec<&Value> = one["shards"].as_array().unwrap().iter().filter(|of| of["side"] == "target").collect();
+        let after: Vec<&Value> =
+            one["shards"].as_array().unwrap().iter().filter(|entry| entry["side"] == "target").collect();
         assert_eq!(after[at]["rows"].to_string(), rows, "{one}");
     }
-    let before = one["shards"].as_array().unwrap().iter().filter(|of| of["side"] == "source");
-    assert_eq!(before.map(|of| of["rows"].as_u64().unwrap()).sum::<u64>(), 60_000);
-    // Each worker tells of the work of both.
-    let copied: u64 = one["throughput"]["bytes"].as_array().unwrap().iter().map(|of| of.as_u64().unwrap()).sum();
+    let before = one["shards"].as_array().unwrap().iter().filter(|entry| entry["side"] == "source");
+    assert_eq!(before.map(|entry| entry["rows"].as_u64().unwrap()).sum::<u64>(), 60_000);
+    // The report of each worker includes the work of both.
+    let copied: u64 = one["throughput"]["bytes"].as_array().unwrap().iter().map(|entry| entry.as_u64().unwrap()).sum();
     let all = one["total"]["bytes"].as_u64().unwrap();
     assert!(copied.abs_diff(all) * 1000 <= all, "{copied} of {all}");
     assert!(one["spent"]["transferring"].as_u64().unwrap() > 0 && one["spent"]["publishing"].as_u64().unwrap() > 0);
     let partitions = one["tables"][0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), 3);
-    for of in partitions {
-        let moments = ["began_at", "copied_at", "published_at"].map(|name| of[name].as_str().unwrap().to_owned());
+    for entry in partitions {
+        let moments = ["began_at", "copied_at", "published_at"].map(|name| entry[name].as_str().unwrap().to_owned());
         assert!(
             moments.is_sorted()
                 && moments[0].starts_with("20")
                 && moments[2].as_str() <= one["ended"].as_str().unwrap()
         );
     }
-    // The page says the same.
-    let page = Html::parse_document(&read(&scene, "one.html"));
+    // The HTML report has the same numbers.
+    let page = Html::parse_document(&scene.read("one.html"));
     assert!(page.errors.is_empty(), "{:?}", page.errors);
     assert_eq!(cells(&page, "#outcome"), ["finished"]);
     let column = |number: usize| cells(&page, &format!(".partitions tbody td:nth-child({number})"));
     let numbers = |name: &str| -> Vec<String> {
-        let plain = partitions.iter().map(|of| of[name].to_string());
+        let plain = partitions.iter().map(|entry| entry[name].to_string());
         plain.map(|digits| digits.replace('"', "")).collect()
     };
     let without_commas =
@@ -113,49 +103,46 @@ fn the_page_says_what_the_json_and_the_servers_say_and_one_worker_tells_that_it_
     assert_eq!(cells(&page, "#shards tbody tr").len(), 4);
     assert_eq!(cells(&page, "#times rect").len(), 6, "a bar for copying and one for publishing, each partition");
     assert_eq!(cells(&page, "script, link, img, iframe"), Vec::<String>::new());
-    assert!(read(&scene, "one.md").contains("## Where the time went"));
+    assert!(scene.read("one.md").contains("## Where the time went"));
 
-    // A launch that finds it finished tells so too.
+    // A run that finds the task finished also writes a report and runs the hook.
     launch("again").env("NOTIFY_SOCKET", socket.to_str().unwrap()).run().with(0);
-    assert!(heard().contains("READY=1\n"), "one that ends before it was ready has failed, to systemd");
-    assert_eq!(
-        read(&scene, "finish.json.env").lines().last().unwrap(),
-        format!("was_finished 0 {}", scene.task_path())
-    );
-    assert_eq!(json(&read(&scene, "again.json"))["tables"], one["tables"]);
+    assert!(notifications().contains("READY=1\n"), "one that ends before it was ready has failed, to systemd");
+    assert_eq!(scene.read("finish.json.env").lines().last().unwrap(), format!("was_finished 0 {}", scene.task_path()));
+    assert_eq!(scene.read_json("again.json")["tables"], one["tables"]);
 }
 
-/// Whatever goes wrong and however early: there is a report, and a hook reads it.
+/// Every failure, also before the task is read, gives a report and runs the hook.
 #[apply(both)]
-fn every_failure_is_reported_and_told_and_no_secret_with_it(#[case] release: Release) {
+fn every_failure_gives_a_report_and_runs_the_failure_hook_without_secrets(#[case] release: Release) {
     const SECRET: &str = "hush-in-a-report";
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 3000, 2);
     let failure = keeps(&scene, "failure.json");
     let hooks = ["--on-failure", &failure, "--report=report.json", "--report=report.html", "--on-finish", "exit 1"];
     let expect = |outcome: &str, code: i32| -> Value {
-        let told = json(&read(&scene, "failure.json"));
-        assert_eq!(told, json(&read(&scene, "report.json")));
-        assert_eq!((&told["outcome"], &told["exit_code"]), (&outcome.into(), &code.into()), "{told}");
-        let known = read(&scene, "failure.json.env");
+        let report = scene.read_json("failure.json");
+        assert_eq!(report, scene.read_json("report.json"));
+        assert_eq!((&report["outcome"], &report["exit_code"]), (&outcome.into(), &code.into()), "{report}");
+        let known = scene.read("failure.json.env");
         assert!(known.lines().last().unwrap().starts_with(&format!("{outcome} {code} ")), "{known}");
         for file in ["failure.json", "report.html"] {
-            assert!(!read(&scene, file).contains(SECRET), "{file}");
+            assert!(!scene.read(file).contains(SECRET), "{file}");
         }
-        told
+        report
     };
-    // A task that is none.
+    // A task file that is not a valid task.
     scene.launch_text("<clickhouse><tables/></clickhouse>").args(&hooks).run().with(2);
-    let told = expect("failed", 2);
-    assert!(told["error"].as_str().unwrap().contains("task-0.xml"), "{told}");
-    // An account that may not enter.
+    let report = expect("failed", 2);
+    assert!(report["error"].as_str().unwrap().contains("task-0.xml"), "{report}");
+    // An account that the server refuses.
     let wrong = scene.table("hits").engine(BY_MONTH);
     let task = scene.task(&[&[0]], &[&[1]]).account("nobody", SECRET).with(wrong).at("wrong");
     scene.launch(&task).args(&hooks).run().with(1);
-    let told = expect("failed", 1);
+    let report = expect("failed", 1);
     let host = scene.server(0).host();
-    assert!(told["error"].as_str().unwrap().contains(host), "{told}");
-    assert!(cells(&Html::parse_document(&read(&scene, "report.html")), "#error")[0].contains(host));
+    assert!(report["error"].as_str().unwrap().contains(host), "{report}");
+    assert!(cells(&Html::parse_document(&scene.read("report.html")), "#error")[0].contains(host));
     // A partition that cannot be copied, and a name that is a tag. The hook fails as well, and says so.
     let select = format!("SELECT d, id, s, toInt32(rand() % 1000000) AS v FROM {}.hits", scene.src);
     scene.ask(0, &format!("CREATE VIEW {}.`<script>alert(1)</script>` {COLUMNS} AS {select}", scene.src));
@@ -164,13 +151,13 @@ fn every_failure_is_reported_and_told_and_no_secret_with_it(#[case] release: Rel
     let task = scene.task(&[&[0]], &[&[1]]).with(restless).at("restless");
     let fails = format!("{failure}; echo no pager; exit 9");
     let hooks_that_fail = ["--on-failure", &fails, "--report=report.json", "--report=report.html"];
-    let ended = scene.launch(&task).args(&TRIES).args(&hooks_that_fail).run().with(3);
+    let ended = scene.launch(&task).args(&FEW_TRIES).args(&hooks_that_fail).run().with(3);
     let ended = ended.tells(&["--on-failure: no pager"]);
     ended.tells(&["--on-failure: the command failed (exit status: 9)"]);
-    let told = expect("partial", 3);
-    let warnings = told["warnings"].as_array().unwrap();
-    assert!(warnings.iter().any(|line| line.as_str().unwrap().contains("column `v` differs")), "{told}");
-    let page = Html::parse_document(&read(&scene, "report.html"));
+    let report = expect("partial", 3);
+    let warnings = report["warnings"].as_array().unwrap();
+    assert!(warnings.iter().any(|line| line.as_str().unwrap().contains("column `v` differs")), "{report}");
+    let page = Html::parse_document(&scene.read("report.html"));
     assert_eq!(cells(&page, "script"), Vec::<String>::new());
     let source = format!("{}.<script>alert(1)</script>", scene.src);
     assert!(cells(&page, "p code").contains(&source), "{source}");
@@ -183,9 +170,9 @@ fn every_failure_is_reported_and_told_and_no_secret_with_it(#[case] release: Rel
     worker.says("told to end");
     worker.signal(Signal::SIGTERM);
     worker.ends().with(130);
-    let told = expect("interrupted", 130);
-    assert_eq!(told["tables"][0]["partitions"].as_array().unwrap().len(), 2, "{told}");
-    // A report that cannot be written is no success, and what could be written is there.
+    let report = expect("interrupted", 130);
+    assert_eq!(report["tables"][0]["partitions"].as_array().unwrap().len(), 2, "{report}");
+    // A report that cannot be written makes the run fail. Other reports are written.
     let folder = scene.dir().join("gone");
     fs::create_dir(&folder).unwrap();
     let launch = scene.launch(&task).args(&["--report=gone/x.json"]).args(&hooks);
@@ -194,8 +181,8 @@ fn every_failure_is_reported_and_told_and_no_secret_with_it(#[case] release: Rel
     fs::remove_dir(&folder).unwrap();
     worker.thaw();
     worker.ends().with(1).tells(&["cannot write the report to", "gone/x.json"]);
-    assert_eq!(json(&read(&scene, "report.json"))["outcome"], "finished");
-    let told = json(&read(&scene, "failure.json"));
-    assert_eq!((&told["outcome"], &told["exit_code"]), (&"finished".into(), &1.into()), "{told}");
-    assert!(told["error"].as_str().unwrap().contains("gone/x.json"), "{told}");
+    assert_eq!(scene.read_json("report.json")["outcome"], "finished");
+    let report = scene.read_json("failure.json");
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&"finished".into(), &1.into()), "{report}");
+    assert!(report["error"].as_str().unwrap().contains("gone/x.json"), "{report}");
 }

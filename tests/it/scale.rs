@@ -1,4 +1,4 @@
-//! Many partitions, many tables, many workers, many tasks.
+//! Many partitions, tables, workers and tasks.
 
 use std::thread;
 
@@ -6,11 +6,10 @@ use lab::{LabSpec, Release};
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Scene, Task, scene};
+use crate::harness::{BY_MONTH, Scene, Task, fill, scene};
 
 #[apply(both)]
-fn five_hundred_small_partitions(#[case] release: Release) {
+fn five_hundred_small_partitions_are_copied(#[case] release: Release) {
     let scene = scene!(release);
     let columns = "(id UInt64, s String)";
     let engine = "ENGINE = MergeTree PARTITION BY id % 500 ORDER BY id";
@@ -36,7 +35,7 @@ fn contents(scene: &Scene, server: usize, database: &str) -> Vec<String> {
 }
 
 #[apply(both)]
-fn many_tables_on_servers_that_take_few_statements(#[case] release: Release) {
+fn many_tables_are_copied_on_servers_with_few_concurrent_queries(#[case] release: Release) {
     let server = FEW.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let scene = scene!(own LabSpec { server, ..LabSpec::of(release, 2) });
     let mut task = scene.task(&[&[0]], &[&[1]]);
@@ -60,10 +59,10 @@ fn many_tables_on_servers_that_take_few_statements(#[case] release: Release) {
         let worker = scene.launch(&task).files(256).start();
         worker.says("too many statements run there (code 202)");
         scene.ask(0, "KILL QUERY WHERE query LIKE 'SELECT sleepEachRow(0.1), \\'holds a place%' ASYNC");
-        let said = worker.ends().with(0).stderr;
-        assert!(!said.contains("attempt 1 failed"), "{said}");
+        let stderr = worker.ends().with(0).stderr;
+        assert!(!stderr.contains("attempt 1 failed"), "{stderr}");
         assert!(
-            said.matches("too many statements run there").count() < TABLES / 10,
+            stderr.matches("too many statements run there").count() < TABLES / 10,
             "a line for each server, not each table"
         );
     });
@@ -73,7 +72,7 @@ fn many_tables_on_servers_that_take_few_statements(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn three_workers_at_one_task(#[case] release: Release) {
+fn three_workers_copy_one_task(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 60_000, 6);
     let hits = scene.table("hits").engine(BY_MONTH).sharding_key("id").with("batch_bytes", "200000");
@@ -88,7 +87,7 @@ fn three_workers_at_one_task(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn two_tasks_at_once_into_one_table(#[case] release: Release) {
+fn two_tasks_copy_into_one_table_at_the_same_time(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 20_000, 4);
     let task = |name: &str, partitions: &str| -> Task {
@@ -107,11 +106,10 @@ fn two_tasks_at_once_into_one_table(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn two_tasks_at_once_into_one_replicated_table(#[case] release: Release) {
+fn two_tasks_copy_into_one_replicated_table_at_the_same_time(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 4);
-    let engine = format!("ReplicatedMergeTree('/tables/{}', '{{replica}}')", scene.name());
-    let engine = format!("{engine} PARTITION BY toYYYYMM(d) ORDER BY (d, id)");
+    let engine = scene.replicated_engine("");
     let task = |name: &str, condition: &str| -> Task {
         let hits = scene.table("hits").engine(&engine).with("number_of_splits", "2");
         scene.task(&[&[0], &[1]], &[&[2, 3]]).at(name).with(hits.with("where_condition", condition))
@@ -127,7 +125,7 @@ fn two_tasks_at_once_into_one_replicated_table(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn only_so_many_workers_work_and_the_number_can_be_raised(#[case] release: Release) {
+fn max_workers_limits_the_workers_and_can_be_raised(#[case] release: Release) {
     let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, &[0], BY_MONTH, 20_000, 4);
@@ -145,7 +143,7 @@ fn only_so_many_workers_work_and_the_number_can_be_raised(#[case] release: Relea
     assert_eq!(scene.children(&active).unwrap().len(), 1);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "0");
 
-    // Raised: the one that waited works, also while the other still stands.
+    // After the number is raised, the waiting worker copies although the first one is still stopped.
     let third = scene.launch(&one(3)).args(&["--task-upload-force"]).start();
     scene.eventually("rows arrive", || {
         match scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)).as_str() {
@@ -160,7 +158,7 @@ fn only_so_many_workers_work_and_the_number_can_be_raised(#[case] release: Relea
 }
 
 #[apply(both)]
-fn a_worker_that_waited_for_its_turn_takes_it(#[case] release: Release) {
+fn a_worker_above_max_workers_starts_when_another_dies(#[case] release: Release) {
     let scene = scene!(release);
     scene.short_sessions();
     fill(&scene, &[0], BY_MONTH, 5000, 2);

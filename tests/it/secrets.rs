@@ -1,4 +1,4 @@
-//! Accounts of any text work, and what we write anywhere holds no password.
+//! Passwords of any text work, and nothing that the program writes contains a password.
 
 use std::fs;
 use std::path::Path;
@@ -11,18 +11,16 @@ use lab::{Lab, LabSpec, Release, User};
 use quick_xml::escape::escape;
 use rstest_reuse::apply;
 
-use super::copy::{BY_MONTH, fill};
-use super::dashboard::Dashboard;
-use super::harness::{Ended, Launch, Scene, ask, scene};
+use crate::harness::{BY_MONTH, Dashboard, Ended, Launch, Scene, ask, fill, scene};
 use crate::{both, modern_ones};
 
-/// What every secret of these tests contains, and nothing else does.
+/// A text that all passwords of these tests contain, and nothing else.
 const MARK: &str = "hush-";
-/// The source's, from the environment. With a line feed, which an HTTP header cannot carry.
+/// The password of the source account, from the environment. It has a line feed, which an HTTP header cannot carry.
 const FROM_ENV: &str = "hush-env'\"\\ {|},\nö";
-/// The target's, from a file.
+/// The password of the target account, from a file.
 const FROM_FILE: &str = "hush-file') -- `é` #%/?&";
-/// The target's second account, as it stands in the task.
+/// A password that is written in the task file.
 const INLINE: &str = "hush-inline'\\";
 
 /// An account in a cluster that is `host` alone.
@@ -39,7 +37,7 @@ fn written(password: &str) -> String {
 }
 
 #[apply(both)]
-fn passwords_of_any_text_enter_over_http_and_in_remote(#[case] release: Release) {
+fn passwords_of_any_text_work_over_http_and_in_remote(#[case] release: Release) {
     let passwords = [
         "'",
         "\"",
@@ -170,14 +168,14 @@ fn clean_nodes(scene: &Scene, path: &str, inline: bool) -> usize {
 }
 
 #[apply(both)]
-fn nothing_that_we_write_holds_a_secret(#[case] release: Release) {
+fn no_output_log_or_node_contains_a_password(#[case] release: Release) {
     let users = vec![User::new("src", FROM_ENV), User::new("dst", FROM_FILE), User::new("src_inline", INLINE)];
     let scene = scene!(own LabSpec { users, query_log: true, ..LabSpec::of(release, 2) });
     fill(&scene, &[0], BY_MONTH, 20_000, 2);
     fs::write(scene.dir().join("secret"), format!("{FROM_FILE}\n")).unwrap();
     let file = "<password_file>secret</password_file>";
     let target = scene.server(1).host().to_owned();
-    let dead = target.rsplit_once('.').map(|(block, _)| format!("{block}.99")).unwrap();
+    let dead = scene.unused_host(99);
     let case = || Case {
         scene: &scene,
         target: target.clone(),
@@ -188,7 +186,7 @@ fn nothing_that_we_write_holds_a_secret(#[case] release: Release) {
     };
     let json = &["--log-format=json"];
 
-    // Killed in the middle; what others on the machine see of it; another goes on and finishes.
+    // A worker is killed in the middle of a copy, after its command line was checked. Another worker finishes.
     let worker = case().launch("good").stop_at("piece-recorded").start();
     worker.reaches("piece-recorded");
     clean("the command line", &String::from_utf8_lossy(&fs::read(format!("/proc/{}/cmdline", worker.pid())).unwrap()));
@@ -229,12 +227,12 @@ fn nothing_that_we_write_holds_a_secret(#[case] release: Release) {
         clean_nodes(&scene, &format!("{}/{name}", scene.task_path()), true);
     }
 
-    // One with rows, two with errors.
+    // One task with rows and two with errors.
     for name in ["good", "refused", "memory"] {
         let launch = scene.launch_text("").task_path(&format!("{}/{name}", scene.task_path())).verb("dashboard");
         let launch = launch.env("COPIER_SECRET", FROM_ENV).args(&["--listen=127.0.0.1:0", "--log-level=trace"]);
         let launch = launch.args(&["--allow-env=COPIER_SECRET", "--secrets-dir=."]);
-        let dashboard = Dashboard::of(launch);
+        let dashboard = Dashboard::from_launch(launch);
         let mut answers = String::new();
         for path in ["/api/status", "/api/events", "/api/partition?table=0&partition=0", "/metrics"] {
             let answer = ask(&dashboard.address, path, &[], None);
@@ -247,8 +245,8 @@ fn nothing_that_we_write_holds_a_secret(#[case] release: Release) {
         clean("what the dashboard says", &dashboard.process.killed());
     }
 
-    // What the servers keep is beyond us on 18.16: the one that sends the rows has the statement with the password of the
-    // one that gets them (a limit that `docs/security.md` names). Nobody else has one.
+    // On 18.16 the query log of the source holds the statement with the password of the target (a limit that `docs/security.md`
+    // names). No other log holds a password.
     scene.on(&[0, 1], "SYSTEM FLUSH LOGS");
     let kept = format!(
         "SELECT count() FROM system.query_log WHERE position(query, '{MARK}env') + position(query, '{MARK}file') > 0 AND position(query, 'query_log') = 0"
@@ -266,7 +264,7 @@ fn nothing_that_we_write_holds_a_secret(#[case] release: Release) {
 /// that is what the server complains of. 18.16 has no named collections.
 #[apply(modern_ones)]
 #[tokio::test]
-async fn a_named_collection_stands_for_address_and_account(#[case] release: Release) {
+async fn a_named_collection_replaces_address_and_account_in_statements(#[case] release: Release) {
     let server = Lab::shared(release).clickhouse(0);
     let name = "it_secrets `named` collection's";
     let quoted = sql::quote::ident(name);

@@ -1,18 +1,12 @@
-//! `<settings>`, `<settings_pull>`, `<settings_push>`, and how servers are addressed.
-
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! `<settings>`, `<settings_pull>`, `<settings_push>`, and ports of servers.
 
 use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Scene, Table, scene};
+use crate::harness::{BY_MONTH, FEW_TRIES, Forwarder, Scene, Table, fill, scene};
 
-/// How many finished transfers of the scene's had a setting of this value.
+/// Returns how many finished transfers had this value of a setting.
 fn transfers_with(scene: &Scene, setting: &str, value: &str) -> u64 {
     scene.ask(0, "SYSTEM FLUSH LOGS");
     let sql = format!(
@@ -33,7 +27,7 @@ pub fn logged_setting(release: Release, name: &str) -> String {
 }
 
 #[apply(both)]
-fn settings_reach_the_statements_they_are_for(#[case] release: Release) {
+fn settings_of_the_task_reach_their_statements(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
@@ -53,10 +47,10 @@ fn settings_reach_the_statements_they_are_for(#[case] release: Release) {
     }
 }
 
-/// What an old server sends as it lies need not be sorted by the target. What it filters is read as fast as it can. Modern
-/// servers deal rows by a sharding key, and keep their threads.
+/// An 18.16 source reads with one thread when it sends all rows to one shard: they arrive in key order, and the target need not sort
+/// them. Modern servers keep their threads.
 #[test]
-fn an_old_server_reads_in_the_order_of_the_key_what_it_sends_whole() {
+fn an_18_16_source_reads_whole_tables_in_key_order() {
     let scene = scene!(Release::V18_16);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let some = |table: Table| table.with("where_condition", "id % 2 = 0");
@@ -67,14 +61,14 @@ fn an_old_server_reads_in_the_order_of_the_key_what_it_sends_whole() {
     {
         let task = scene.task(&[&[0]], &[&[target]]).at(&format!("to-{target}")).with(table).more(more);
         scene.run(&task).with(0);
-        // Both partitions travel together; those of the tasks before are counted again.
+        // Both partitions are sent by one statement. The counts include the tasks before.
         assert_eq!(["1", "3"].map(|count| transfers_with(&scene, "max_threads", count)), threads, "to {target}");
     }
     assert_eq!(transfers_with(&scene, "connect_timeout_with_failover_ms", "5000"), 3);
 }
 
 #[apply(both)]
-fn settings_that_the_servers_do_not_know_are_not_sent(#[case] release: Release) {
+fn settings_unknown_to_a_server_are_not_sent(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
@@ -89,7 +83,7 @@ fn settings_that_the_servers_do_not_know_are_not_sent(#[case] release: Release) 
 
 /// The names of today's versions, which 18.16 does not have yet.
 #[test]
-fn a_renamed_setting_is_sent_by_the_name_that_the_server_knows() {
+fn a_renamed_setting_is_sent_under_the_name_that_the_server_knows() {
     let scene = scene!(Release::V18_16);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
@@ -112,82 +106,49 @@ fn a_renamed_setting_is_sent_by_the_name_that_the_server_knows() {
 }
 
 #[apply(both)]
-fn what_a_limit_forbids_fails_by_its_name(#[case] release: Release) {
+fn a_copy_above_a_limit_of_the_task_fails_with_the_name_of_the_limit(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 50_000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more("<settings_pull><max_rows_to_read>10</max_rows_to_read></settings_pull>");
-    let few = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
-    let ended = scene.launch(&task).args(&few).run();
+    let ended = scene.launch(&task).args(&FEW_TRIES).run();
     assert!([1, 3].contains(&ended.status.code().unwrap()), "{}", ended.stderr);
     ended.tells(&["hits", scene.server(0).host(), "Limit for rows"]);
 }
 
 #[apply(both)]
-fn a_value_that_a_setting_does_not_take_is_an_error(#[case] release: Release) {
+fn an_invalid_value_of_a_setting_is_an_error(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let task = task.more("<settings_pull><max_block_size>plenty</max_block_size></settings_pull>");
-    let few = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
-    let ended = scene.launch(&task).args(&few).run();
+    let ended = scene.launch(&task).args(&FEW_TRIES).run();
     assert!([1, 2, 3].contains(&ended.status.code().unwrap()), "{}", ended.stderr);
     // 25.8 tells only the value.
     ended.tells(&[if release.is_modern() { "plenty" } else { "max_block_size" }]);
 }
 
-/// Another door to a server; counts who comes.
-fn door(from: (&str, u16), to: (&str, u16)) -> Arc<AtomicUsize> {
-    let listener = TcpListener::bind(from).unwrap();
-    let to = (to.0.to_owned(), to.1);
-    let visitors = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&visitors);
-    std::thread::spawn(move || {
-        for near in listener.incoming().flatten() {
-            count.fetch_add(1, Ordering::Relaxed);
-            let far = TcpStream::connect((to.0.as_str(), to.1)).unwrap();
-            let (near2, far2) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            std::thread::spawn(move || carry(near, far));
-            std::thread::spawn(move || carry(far2, near2));
-        }
-    });
-    visitors
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream) {
-    let mut bytes = vec![0; 1 << 16];
-    while let Ok(length @ 1..) = from.read(&mut bytes) {
-        if to.write_all(&bytes[..length]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Write); // the other side may be gone already
-}
-
 #[apply(both)]
-fn ports_other_than_the_usual(#[case] release: Release) {
+fn servers_on_other_ports_are_reached(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     let (source, target) = (scene.server(0).host(), scene.server(1).host());
-    let doors = [
-        door((source, 18123), (source, 8123)),
-        door((target, 18123), (target, 8123)),
-        door((target, 19000), (target, 9000)),
-    ];
+    let forwarders = [(source, 18123, 8123), (target, 18123, 8123), (target, 19000, 9000)]
+        .map(|(host, port, to)| Forwarder::start((host, port), vec![(host.to_owned(), to)]));
     let xml = task.xml();
     let xml = xml.replace(&format!("{source}</host>"), &format!("{source}</host><http_port>18123</http_port>"));
     let ports = "<http_port>18123</http_port><port>19000</port>";
     let xml = xml.replace(&format!("{target}</host>"), &format!("{target}</host>{ports}"));
     scene.launch_text(&xml).run().with(0);
     scene.check(&task);
-    for visitors in doors {
-        assert!(visitors.load(Ordering::Relaxed) > 0);
+    for forwarder in forwarders {
+        assert!(forwarder.connections() > 0);
     }
 }
 
 #[apply(both)]
-fn a_plain_port_is_not_taken_for_a_secure_one(#[case] release: Release) {
+fn tls_to_a_plain_clickhouse_port_is_an_error(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 10, 1);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
@@ -196,9 +157,9 @@ fn a_plain_port_is_not_taken_for_a_secure_one(#[case] release: Release) {
     ended.tells(&[scene.server(0).host()]);
 }
 
-/// Wide rows, so that what a server gathers before it writes does not fit into what it may use.
+/// Wide rows, so that the rows that a server gathers before it writes exceed its memory limit.
 #[apply(both)]
-fn a_transfer_that_runs_out_of_memory_moves_less_at_once_the_next_time(#[case] release: Release) {
+fn a_transfer_that_runs_out_of_memory_is_repeated_with_smaller_blocks(#[case] release: Release) {
     let scene = scene!(release);
     scene.on(&[0], &format!("CREATE DATABASE IF NOT EXISTS {}", scene.src));
     let columns = "d Date, id UInt64, text String";

@@ -1,11 +1,10 @@
-//! Which row goes where.
+//! Sharding keys and weights: which shard gets which row.
 
 use lab::Release;
 use rstest_reuse::apply;
 
 use crate::both;
-use crate::copy::{BY_MONTH, fill};
-use crate::harness::{Scene, scene};
+use crate::harness::{BY_MONTH, Scene, fill, scene};
 
 const KEYS: &str = "(k8 Int8, k16 Int16, k32 Int32, k64 Int64, u8 UInt8, u64 UInt64, s String, n UInt32)";
 const ENGINE: &str = "ENGINE = MergeTree PARTITION BY n % 3 ORDER BY n";
@@ -73,31 +72,31 @@ fn compare_with_distributed(scene: &Scene, way: &str, weights: [u32; 3]) {
 }
 
 #[apply(both)]
-fn rows_are_where_a_distributed_table_puts_them(#[case] release: Release) {
+fn push_distributes_rows_like_a_distributed_table(#[case] release: Release) {
     let scene = scene!(release);
     compare_with_distributed(&scene, "push", [1, 1, 1]);
 }
 
 #[apply(both)]
-fn rows_that_are_dealt_on_their_way_are_there_too(#[case] release: Release) {
+fn relay_distributes_rows_like_a_distributed_table(#[case] release: Release) {
     let scene = scene!(release);
     compare_with_distributed(&scene, "relay", [1, 1, 1]);
 }
 
 #[apply(both)]
-fn weights_are_what_they_are_to_a_distributed_table(#[case] release: Release) {
+fn push_applies_weights_like_a_distributed_table(#[case] release: Release) {
     let scene = scene!(release);
     compare_with_distributed(&scene, "push", [5, 6, 0]);
 }
 
 #[apply(both)]
-fn weights_count_for_rows_that_are_dealt_on_their_way(#[case] release: Release) {
+fn relay_applies_weights_like_a_distributed_table(#[case] release: Release) {
     let scene = scene!(release);
     compare_with_distributed(&scene, "relay", [5, 6, 0]);
 }
 
 #[apply(both)]
-fn a_key_that_is_not_a_function_of_the_row_places_each_row_once(#[case] release: Release) {
+fn a_random_sharding_key_copies_each_row_once(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 15_000, 2);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]);
@@ -121,7 +120,7 @@ fn a_key_that_is_not_a_function_of_the_row_places_each_row_once(#[case] release:
 }
 
 #[apply(both)]
-fn one_target_shard_needs_no_key(#[case] release: Release) {
+fn one_target_shard_needs_no_sharding_key(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));

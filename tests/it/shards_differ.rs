@@ -18,7 +18,7 @@ fn fill(scene: &Scene, name: &str, engines: [&str; 2]) {
 const BY_TEN: &str = "MergeTree PARTITION BY id % 10 ORDER BY id";
 
 #[apply(both)]
-fn tables_that_cannot_be_read_as_one_are_refused(#[case] release: Release) {
+fn source_shards_with_different_keys_or_engines_are_refused(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, "key", [BY_TEN, "MergeTree PARTITION BY id % 5 ORDER BY id"]);
     fill(&scene, "keyless", [BY_TEN, "MergeTree ORDER BY id"]);
@@ -46,7 +46,7 @@ fn tables_that_cannot_be_read_as_one_are_refused(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn what_does_not_matter_to_the_rows_may_differ(#[case] release: Release) {
+fn source_shards_may_differ_in_sorting_key_and_merging(#[case] release: Release) {
     let scene = scene!(release);
     let more = "MergeTree PARTITION BY (id % 10) ORDER BY (v, id) SETTINGS index_granularity = 1024";
     fill(&scene, "sorted", [BY_TEN, more]);

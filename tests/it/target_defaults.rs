@@ -42,7 +42,7 @@ fn arrived(scene: &Scene, task: &Task, what: &str) -> u64 {
 
 /// The second column's expression names the first one, which the source does not have either.
 #[apply(both)]
-fn columns_of_the_target_alone_are_computed_there(#[case] release: Release) {
+fn columns_that_only_the_target_has_are_computed_there(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, "");
     // An INSERT of 18.16 computes no default that names an ALIAS.
@@ -66,7 +66,7 @@ fn columns_of_the_target_alone_are_computed_there(#[case] release: Release) {
 
 /// 18.16 has no CREATE DICTIONARY.
 #[test]
-fn a_default_with_a_dictionary_that_only_the_target_has() {
+fn a_target_default_may_use_a_dictionary_of_the_target() {
     let scene = scene!(Release::V25_8);
     let dictionary = format!("{}.names", scene.database("_names"));
     scene.on(&[2, 3], &format!("CREATE DATABASE {}", scene.database("_names")));
@@ -91,8 +91,8 @@ fn a_default_with_a_dictionary_that_only_the_target_has() {
     let mut refused = task(&scene, "auto_keyed", &columns, "id");
     let table = scene.table("hits").to(&refused.tables[0].target.0, "hits").sharding_key("cityHash64(name)");
     refused.tables = vec![table.engine("ENGINE = MergeTree PARTITION BY k ORDER BY id")];
-    let said = scene.run(&refused).with(1).tells(&["column name of the target", "dictGet"]);
-    assert!(!said.stderr.contains("column id of the target"), "{}", said.stderr);
+    let ended = scene.run(&refused).with(1).tells(&["column name of the target", "dictGet"]);
+    assert!(!ended.stderr.contains("column id of the target"), "{}", ended.stderr);
     // The dictionary cannot be dropped before the tables that name it.
     for name in ["pull", "relay", "auto", "auto_keyed"] {
         scene.on(&[2, 3], &format!("DROP DATABASE {} SYNC", scene.database(&format!("_{name}"))));

@@ -27,7 +27,7 @@ fn fill(scene: &Scene) {
 }
 
 #[apply(both)]
-fn partitions_are_those_of_the_targets_zone(#[case] release: Release) {
+fn partition_keys_are_computed_in_the_time_zone_of_the_target(#[case] release: Release) {
     let scene = scene!(own apart(release));
     fill(&scene);
     let small = |name: &str, engine: &str| {
@@ -56,7 +56,7 @@ fn partitions_are_those_of_the_targets_zone(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn what_the_source_cannot_compute_is_refused(#[case] release: Release) {
+fn expressions_that_depend_on_different_time_zones_are_refused(#[case] release: Release) {
     let scene = scene!(own apart(release));
     fill(&scene);
     let cases: [(&str, &str, &str, &[&str]); 6] = [

@@ -1,16 +1,14 @@
-//! The ways of rows: by the source's server, by the target's, through the worker; which is chosen; and streams that break.
+//! The transfers `push`, `pull` and `relay`: which one is chosen, and broken streams.
 
 use nix::sys::signal::Signal;
 
 use lab::{ClickHouse, Lab, LabSpec, Release};
 use rstest_reuse::apply;
 
-use crate::columns::{EVERY_TYPE, EVERY_VALUE};
-use crate::copy::{BY_MONTH, fill, rows};
-use crate::harness::{Ended, Scene, Table, Task, scene};
+use crate::harness::{BY_MONTH, Ended, Scene, Table, Task, fill, fill_every_type, rows, scene};
 use crate::{both, modern_ones};
 
-/// How many transfers of the scene's finished on some servers whose statement is like this.
+/// Returns how many statements like this have finished on some servers.
 fn finished(scene: &Scene, servers: &[usize], like: &str) -> u64 {
     scene.on(servers, "SYSTEM FLUSH LOGS");
     let sql = format!(
@@ -21,13 +19,10 @@ fn finished(scene: &Scene, servers: &[usize], like: &str) -> u64 {
     scene.sum(servers, &sql)
 }
 
-/// Two shards to three with every type; the way is asked for, or found.
+/// Copies every type from two shards to three.
 fn every_type(scene: &Scene, table: Table) -> (Task, Ended) {
-    let columns = "(d, id, s, n, a, u, dec, e, f, nest.x, nest.y, t, fl, aa, tu, nu, c)";
-    for server in [0, 1] {
-        scene.ask(server, &format!("CREATE TABLE {}.hits {EVERY_TYPE} {BY_MONTH}", scene.src));
-        let values = EVERY_VALUE.replace("LIMIT 3000", if server == 0 { "LIMIT 3000" } else { "LIMIT 3000, 2500" });
-        scene.ask(server, &format!("INSERT INTO {}.hits {columns} {values}", scene.src));
+    for (server, limit) in [(0, "3000"), (1, "3000, 2500")] {
+        fill_every_type(scene.server(server), &format!("{}.hits", scene.src), limit);
     }
     let task = scene.task(&[&[0], &[1]], &[&[2], &[3], &[4]]).with(table.sharding_key("intHash32(id)"));
     let task = task.weights(&[1, 2, 1]);
@@ -37,7 +32,7 @@ fn every_type(scene: &Scene, table: Table) -> (Task, Ended) {
 }
 
 #[apply(both)]
-fn push_is_what_is_done_when_nothing_is_said(#[case] release: Release) {
+fn push_is_the_default_transfer_to_one_target_shard(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0], &[1]], &[&[2]]).with(scene.table("hits"));
@@ -48,7 +43,7 @@ fn push_is_what_is_done_when_nothing_is_said(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn several_target_shards_are_served_in_one_reading_when_nothing_is_said(#[case] release: Release) {
+fn the_default_transfer_reads_rows_once_for_several_target_shards(#[case] release: Release) {
     let scene = scene!(release);
     let (_, ended) = every_type(&scene, scene.table("hits"));
     if release.is_modern() {
@@ -60,10 +55,10 @@ fn several_target_shards_are_served_in_one_reading_when_nothing_is_said(#[case] 
     assert_eq!(finished(&scene, &[0, 1], "INSERT INTO FUNCTION%"), 0);
 }
 
-/// Of many pieces one is pushed to begin with, and what was faster is said. Modern servers push to all shards in one statement,
-/// and nothing has to be found out.
+/// With many pieces, one piece is pushed first, and the faster transfer is reported. Modern servers push to all shards in one
+/// statement and need no measurement.
 #[test]
-fn what_is_faster_is_found_out_by_both_ways() {
+fn auto_measures_push_and_relay_and_takes_the_faster_one() {
     let scene = scene!(Release::V18_16);
     fill(&scene, &[0, 1], BY_MONTH, 20_000, 2);
     let table = scene.table("hits").sharding_key("intHash32(id)").with("number_of_splits", "10");
@@ -75,7 +70,7 @@ fn what_is_faster_is_found_out_by_both_ways() {
 }
 
 #[apply(both)]
-fn a_push_is_filtered_for_each_target_shard(#[case] release: Release) {
+fn push_copies_every_type_to_several_target_shards(#[case] release: Release) {
     let scene = scene!(release);
     let (_, ended) = every_type(&scene, scene.table("hits").with("transfer", "push"));
     assert!(!ended.stderr.contains("transfer:"), "{}", ended.stderr);
@@ -85,7 +80,7 @@ fn a_push_is_filtered_for_each_target_shard(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn pull_runs_on_the_targets(#[case] release: Release) {
+fn pull_statements_run_on_the_target_servers(#[case] release: Release) {
     let scene = scene!(release);
     every_type(&scene, scene.table("hits").with("transfer", "pull"));
     assert!(finished(&scene, &[2, 3, 4], "INSERT INTO%FROM remote(%") >= 6);
@@ -93,7 +88,7 @@ fn pull_runs_on_the_targets(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_relay_goes_through_the_worker_compressed(#[case] release: Release) {
+fn a_compressed_relay_copies_every_type_through_the_worker(#[case] release: Release) {
     let scene = scene!(release);
     every_type(&scene, scene.table("hits").with("transfer", "relay"));
     let inserts = finished(&scene, &[2, 3, 4], "INSERT INTO%FORMAT Native%");
@@ -104,14 +99,14 @@ fn a_relay_goes_through_the_worker_compressed(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_relay_goes_through_the_worker_uncompressed(#[case] release: Release) {
+fn an_uncompressed_relay_copies_every_type(#[case] release: Release) {
     let scene = scene!(release);
     every_type(&scene, scene.table("hits").with("transfer", "relay").with("relay_compression", "0"));
 }
 
-/// Columns of other types, and a key of one of them: the source cannot filter what is pulled, and it comes out right.
+/// The target has other types, and a partition key with one of them. Every transfer gives the same rows.
 #[apply(both)]
-fn every_way_converts_alike(#[case] release: Release) {
+fn every_transfer_converts_types_alike(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 20_000, 2);
     let (columns, target) = ("(d Date, id UInt32, s String, v Int64)", |way: &str| format!("{}.{way}", scene.dst));
@@ -133,7 +128,7 @@ fn every_way_converts_alike(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn a_source_account_that_may_only_read_is_pulled_from(#[case] release: Release) {
+fn a_read_only_source_account_is_copied_without_push(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0, 1], BY_MONTH, 5000, 2);
     let mut task = scene.task(&[&[0], &[1]], &[&[2], &[3]]).with(scene.table("hits").sharding_key("id"));
@@ -143,13 +138,13 @@ fn a_source_account_that_may_only_read_is_pulled_from(#[case] release: Release) 
         scene.run(&task).with(0).tells(&["transfer: relay", "since it reads each row once for 2 target shards"]);
     ended.reports(&["transfer: pull", "user readonly may only read"]);
     scene.check(&task);
-    // Told to push all the same, it does not begin.
+    // With `<transfer>push</transfer>` the task is refused.
     let table = scene.table("hits").to(&scene.database("other"), "hits").with("transfer", "push").sharding_key("id");
-    let told = Task { tables: vec![table], ..task }.at("push");
-    scene.run(&told).with(1).tells(&["push does not work", "may only read"]);
+    let explicit = Task { tables: vec![table], ..task }.at("push");
+    scene.run(&explicit).with(1).tells(&["push does not work", "may only read"]);
 }
 
-/// Nobody listens on port 9; HTTP works.
+/// Returns the task with native port 9, on which no server listens. HTTP works.
 fn unreachable(task: &Task, hosts: &[&str]) -> String {
     hosts
         .iter()
@@ -157,7 +152,7 @@ fn unreachable(task: &Task, hosts: &[&str]) -> String {
 }
 
 #[apply(both)]
-fn a_wall_before_the_target_is_pulled_through(#[case] release: Release) {
+fn pull_is_used_when_the_source_cannot_reach_the_target(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let task = scene.task(&[&[0]], &[&[2]]).with(scene.table("hits"));
@@ -168,7 +163,7 @@ fn a_wall_before_the_target_is_pulled_through(#[case] release: Release) {
 }
 
 #[apply(both)]
-fn walls_on_both_sides_are_relayed_around_even_for_an_account_that_may_only_read(#[case] release: Release) {
+fn relay_is_used_when_the_servers_cannot_reach_each_other(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 5000, 2);
     let mut task = scene.task(&[&[0]], &[&[2], &[3]]).with(scene.table("hits").sharding_key("id"));
@@ -189,7 +184,7 @@ fn with_computed(scene: &Scene, target: &ClickHouse, expression: &str) -> Task {
 
 /// Status 200 and many blocks first, then the error's text behind them.
 #[apply(both)]
-fn an_error_in_the_middle_of_a_relay_is_told_and_never_success(#[case] release: Release) {
+fn an_error_in_the_middle_of_a_relay_is_never_a_success(#[case] release: Release) {
     for (number, compression) in ["1", "0"].into_iter().enumerate() {
         let scene = scene!(release);
         scene.ask(0, &format!("CREATE TABLE {}.hits (d Date, id UInt64, s String, v Int32) {BY_MONTH}", scene.src));
@@ -204,11 +199,11 @@ fn an_error_in_the_middle_of_a_relay_is_told_and_never_success(#[case] release: 
     }
 }
 
-/// A tenth of a second for each of fifty blocks.
+/// Makes each of fifty blocks take a tenth of a second.
 const SLOW: &str = "sleep(0.1)";
 
 #[apply(both)]
-fn servers_that_die_in_the_middle_of_a_relay_cost_attempts(#[case] release: Release) {
+fn servers_killed_in_the_middle_of_a_relay_cost_only_attempts(#[case] release: Release) {
     let scene = scene!(own LabSpec::of(release, 3));
     fill(&scene, &[0], BY_MONTH, 50_000, 1);
     let task = with_computed(&scene, scene.server(1), SLOW).with(scene.table("hits").with("transfer", "relay"));
@@ -272,24 +267,24 @@ fn is_ended_with_its_worker(scene: &Scene, way: &str, servers: &[usize]) {
 }
 
 #[apply(both)]
-fn a_pull_is_ended_with_its_worker(#[case] release: Release) {
+fn pull_statements_of_a_dead_worker_are_ended(#[case] release: Release) {
     is_ended_with_its_worker(&scene!(release), "pull", &[1]);
 }
 
 #[apply(both)]
-fn a_relay_is_ended_with_its_worker(#[case] release: Release) {
+fn relay_statements_of_a_dead_worker_are_ended(#[case] release: Release) {
     is_ended_with_its_worker(&scene!(release), "relay", &[0, 1]);
 }
 
 /// A statement of an attempt that nobody waits for any more, on a target, where a pull has its own.
 #[apply(both)]
-fn what_still_runs_on_a_target_ends_with_the_task(#[case] release: Release) {
+fn statements_that_still_run_on_a_target_end_with_the_task(#[case] release: Release) {
     let scene = scene!(release);
     fill(&scene, &[0], BY_MONTH, 1000, 1);
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits").with("transfer", "pull"));
     let worker = scene.launch(&task).freeze_at("staging-dropped").start();
     worker.freezes_at("staging-dropped");
-    let left = format!("copier:{}:t0:p0:a1:s0r0", crate::cleanup::id(&scene, &task));
+    let left = format!("copier:{}:t0:p0:a1:s0r0", scene.task_id(&task));
     let server = scene.server(1);
     std::thread::scope(|scope| {
         let endless = "SELECT count() FROM system.numbers";
@@ -303,7 +298,7 @@ fn what_still_runs_on_a_target_ends_with_the_task(#[case] release: Release) {
         });
         worker.thaw();
         worker.ends().with(0);
-        // Killed, and not at the end of its own time.
+        // The statement was killed, and did not end by its own time limit.
         let ended = ended.join().unwrap();
         assert!(ended.contains("Code: 394"), "{ended}");
     });
@@ -329,7 +324,7 @@ fn peak(scene: &Scene, name: &str, count: u64, servers: &[usize]) -> u64 {
 }
 
 #[apply(both)]
-fn a_relay_takes_the_same_memory_however_large_the_table_is(#[case] release: Release) {
+fn a_relay_needs_the_same_memory_for_any_table_size(#[case] release: Release) {
     let scene = scene!(release);
     let small = peak(&scene, "small", 200_000, &[1]);
     for (name, servers) in [("one", &[1][..]), ("three", &[1, 2, 3])] {
@@ -342,7 +337,7 @@ fn a_relay_takes_the_same_memory_however_large_the_table_is(#[case] release: Rel
 
 /// Between servers that frame compressed rows: one to one, and dealt to two shards.
 #[apply(modern_ones)]
-fn rows_between_modern_servers_travel_compressed_unless_told_otherwise(#[case] release: Release) {
+fn a_relay_between_modern_servers_is_compressed_by_default(#[case] release: Release) {
     let scene = scene!(Release::V25_8, for release); // for its ZooKeeper
     let [from, to] = [0, 1].map(|node| Lab::shared(release).clickhouse(node));
     for suffix in ["one", "both"] {
@@ -354,7 +349,7 @@ fn rows_between_modern_servers_travel_compressed_unless_told_otherwise(#[case] r
     }
     let shard = |host: &str| format!("<shard><replica><host>{host}</host></replica></shard>");
     let hosts = [from.host().to_string(), to.host().to_string()];
-    let of = |name: &str, to: &str, compression: &str| {
+    let task_xml = |name: &str, to: &str, compression: &str| {
         let (source, target) = (shard(&hosts[0]), to.to_owned());
         format!(
             "<clickhouse><remote_servers><a>{source}</a><b>{target}</b></remote_servers><tables><hits>\
@@ -368,7 +363,7 @@ fn rows_between_modern_servers_travel_compressed_unless_told_otherwise(#[case] r
     let both = hosts.iter().map(|host| shard(host)).collect::<String>();
     for (name, target) in [("one", shard(&hosts[1])), ("both", both)] {
         for (compression, words) in [("1", ": rows travel compressed"), ("0", ": rows travel uncompressed")] {
-            let run = scene.launch_text(&of(name, &target, compression)).args(&["--log-level=debug"]);
+            let run = scene.launch_text(&task_xml(name, &target, compression)).args(&["--log-level=debug"]);
             let path = format!("{}_{name}{compression}", scene.task_path());
             let log = scene.dir().join(format!("{name}{compression}.log"));
             run.task_path(&path).args(&["--log-file", log.to_str().unwrap()]).run().with(0);

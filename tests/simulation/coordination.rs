@@ -1,59 +1,59 @@
-//! The coordinator as one worker sees it: every request goes through the stage, where its fate is drawn.
+//! The coordinator as one worker sees it: [`World`] decides how each request is delivered.
 
 use std::sync::Arc;
 
 use clickhouse_copier::coordinator::{Change, Coordinator, Error as CoordinatorError, Op, Session, Stored};
 
-use crate::actor::{Actor, Fate, Request};
-use crate::stage::{Broken, Stage};
+use crate::workers::{Delivery, Request, SimulatedWorker};
+use crate::world::{DisabledGuard, World};
 
 /// The coordinator of one worker.
-pub struct Coordination {
-    pub stage: Arc<Stage>,
-    pub actor: Arc<Actor>,
+pub struct SimulatedCoordinator {
+    pub world: Arc<World>,
+    pub worker: Arc<SimulatedWorker>,
 }
 
 #[async_trait::async_trait]
-impl Coordinator for Coordination {
+impl Coordinator for SimulatedCoordinator {
     async fn session(&self) -> Result<Arc<dyn Session>, CoordinatorError> {
-        self.stage.pass(&self.actor, Request::Read, "session", "").await;
-        let inner = self.stage.coordinator.session().await?;
-        self.actor.keep(inner.clone());
-        self.actor.awake().await;
-        Ok(Arc::new(Sitting { stage: self.stage.clone(), actor: self.actor.clone(), inner }))
+        self.world.send(&self.worker, Request::ReadCoordinator, "session", "").await;
+        let inner = self.world.coordinator.session().await?;
+        self.worker.keep(inner.clone());
+        self.worker.wait_while_paused().await;
+        Ok(Arc::new(SimulatedSession { world: self.world.clone(), worker: self.worker.clone(), inner }))
     }
 
     fn place(&self) -> String {
-        self.stage.coordinator.place()
+        self.world.coordinator.place()
     }
 }
 
-struct Sitting {
-    stage: Arc<Stage>,
-    actor: Arc<Actor>,
+struct SimulatedSession {
+    world: Arc<World>,
+    worker: Arc<SimulatedWorker>,
     inner: Arc<dyn Session>,
 }
 
-impl Sitting {
+impl SimulatedSession {
     async fn read<T>(&self, what: &str, path: &str, read: impl Future<Output = T>) -> T {
-        self.stage.pass(&self.actor, Request::Read, what, path).await;
+        self.world.send(&self.worker, Request::ReadCoordinator, what, path).await;
         let answer = read.await;
-        self.actor.awake().await;
+        self.worker.wait_while_paused().await;
         answer
     }
 
     fn change(&self, change: Change) -> Change {
-        let actor = self.actor.clone();
+        let worker = self.worker.clone();
         Change::new(async move {
             let fired = change.fired().await;
-            actor.awake().await;
+            worker.wait_while_paused().await;
             fired
         })
     }
 }
 
 #[async_trait::async_trait]
-impl Session for Sitting {
+impl Session for SimulatedSession {
     fn id(&self) -> String {
         self.inner.id()
     }
@@ -82,8 +82,8 @@ impl Session for Sitting {
 
     async fn commit(&self, mut ops: Vec<Op>) -> Result<(), CoordinatorError> {
         let path = ops.first().map_or("", Op::path).to_owned();
-        let fate = self.stage.pass(&self.actor, Request::Commit, "commit", &path).await;
-        if self.stage.broken == Some(Broken::Comparing) {
+        let fate = self.world.send(&self.worker, Request::WriteCoordinator, "commit", &path).await;
+        if self.world.broken == Some(DisabledGuard::Comparing) {
             for op in &mut ops {
                 if let Op::Set { version, .. } = op {
                     *version = None;
@@ -91,21 +91,21 @@ impl Session for Sitting {
             }
         }
         match fate {
-            Fate::LostReply => self.stage.coordinator.lose_next_reply(&self.inner.id()),
-            Fate::LostRequest => self.stage.coordinator.lose_next_request(&self.inner.id()),
+            Delivery::LostReply => self.world.coordinator.lose_next_reply(&self.inner.id()),
+            Delivery::LostRequest => self.world.coordinator.lose_next_request(&self.inner.id()),
             _ => {}
         }
         let done = self.inner.commit(ops).await;
-        if fate == Fate::CrashAfter {
-            self.actor.crash().await;
+        if fate == Delivery::CrashAfter {
+            self.worker.crash().await;
         }
-        self.stage.leave(&self.actor).await;
+        self.world.answered(&self.worker).await;
         done
     }
 
     async fn lost(&self) -> CoordinatorError {
         let lost = self.inner.lost().await;
-        self.actor.awake().await;
+        self.worker.wait_while_paused().await;
         lost
     }
 

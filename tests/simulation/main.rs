@@ -1,22 +1,22 @@
-//! Real workers over the doubles of both doors: whatever happens to them, to the servers and to the coordinator, no row is
-//! lost or doubled.
+//! Real workers with doubles of the servers and of the coordinator: no fault of any of them loses or doubles a row.
 //!
-//! A seed decides what the world looks like ([`scene`]), what goes wrong in it and when ([`fates`]), and in which order
-//! everything happens: requests take their time, each another one, on tokio's paused clock. Each request of each worker
-//! goes through [`coordination`] or [`servers`]; what is there is checked after each of them ([`check`]: I1 to I6 of `protocol`).
+//! A seed decides the servers, tables and rows ([`scene`]), the faults ([`faults`]), and the order of all requests: each request takes
+//! a random time on tokio's paused clock. Each request of each worker goes through [`coordination`] or [`servers`]. After each request
+//! the invariants I1 to I6 of `protocol` are checked ([`invariants`]).
 //!
-//! `SIMULATION_SEED=n` runs one seed alone and tells its faults, `SIMULATION_STEPS=1` its requests too;
-//! `SIMULATION_SEEDS=n` runs so many, from `SIMULATION_FROM=n` on.
+//! `SIMULATION_SEED=n` runs one seed and prints its faults; with `SIMULATION_STEPS=1` also its requests.
+//! `SIMULATION_SEEDS=n` runs n seeds, beginning with `SIMULATION_FROM=n`.
 
-mod actor;
-mod check;
 mod coordination;
-mod fates;
-mod lies;
+mod faults;
+mod invariants;
+mod probe;
 mod requests;
 mod scene;
 mod servers;
-mod stage;
+mod workers;
+mod world;
+mod wrong_answers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,66 +28,74 @@ use clickhouse_copier::operations::cleanup::{Cleaner, Request};
 use clickhouse_copier::planning::errors::RunError;
 use clickhouse_copier::runtime::random::Randomness;
 use clickhouse_copier::runtime::signals::Interrupt;
-use clickhouse_copier::task::GivenSecrets;
+use clickhouse_copier::task::{GivenSecrets, TaskText};
 use clickhouse_copier::worker;
 use clickhouse_copier::worker::context::WorkerOptions;
 use clickhouse_copier::worker::ending::Ending;
 use clickhouse_copier::worker::launch::Launch;
 use clickhouse_copier::worker::limits::concurrency::Jobs;
+use clickhouse_copier::worker::retry_policy::RetryPolicy;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
-use actor::Actor;
-use coordination::Coordination;
-use fates::{FAULTS, Fates, Fired};
-use lies::{LIES, Lie};
+use coordination::SimulatedCoordinator;
+use faults::{FAULTS, FaultCounts, RandomFaults};
 use requests::Servers;
 use scene::{Scene, Second};
-use stage::{Broken, SESSION, Stage, task_path};
+use workers::SimulatedWorker;
+use world::{DisabledGuard, SESSION, World, task_path};
+use wrong_answers::{WRONG_ANSWERS, WrongAnswer};
 
 const SEEDS: u64 = 400;
-/// So many of them again over the tables of the local coordinator.
+/// The number of seeds that are repeated with the tables of the local coordinator.
 const SEEDS_OVER_SQLITE: u64 = 300;
-/// So often a worker that ended is started again, before the last one that nothing happens to.
+/// How often a worker that ended is started again. A last worker without faults follows.
 const LIVES: usize = 4;
 
-/// Where the coordinator keeps its nodes.
+/// Creates the coordinator: in memory or over SQLite.
 type Nodes = fn() -> MemoryCoordinator;
 
-/// What came of a seed.
+/// The result of a seed.
 struct Outcome {
-    fired: Fired,
+    fired: FaultCounts,
     trace: (u64, u64),
     /// Whether every task was finished.
     finished: bool,
 }
 
+/// Returns the text of the file of a task.
+fn description(scene: &Scene, task: usize) -> TaskText {
+    TaskText::new(scene.task(task, None), "task.xml")
+}
+
 async fn work(
-    stage: Arc<Stage>,
+    world: Arc<World>,
     task: usize,
     name: String,
-    actor: Arc<Actor>,
+    worker: Arc<SimulatedWorker>,
     interrupt: Interrupt,
 ) -> Result<Ending, RunError> {
-    let seed = stage.fates().seed();
+    let seed = world.faults().seed();
     let launch = Launch {
-        coordinator: Arc::new(Coordination { stage: stage.clone(), actor: actor.clone() }),
-        client: Arc::new(Servers { stage: stage.clone(), actor, promised: Mutex::default() }),
+        coordinator: Arc::new(SimulatedCoordinator { world: world.clone(), worker: worker.clone() }),
+        client: Arc::new(Servers { world: world.clone(), worker, promised: Mutex::default() }),
         secrets: Arc::new(GivenSecrets::default()),
         task_path: task_path(task),
-        description: Some((stage.scene.task(task, None), "task.xml".into())),
+        description: Some(description(&world.scene, task).parse(&GivenSecrets::default()).expect("a task")),
         upload_force: false,
         agreed: None,
-        incremental: stage.is_incremental(),
+        incremental: world.is_incremental(),
         worker_options: WorkerOptions {
-            tries: 5,
-            publication_tries: 5,
-            rounds: 1,
-            retry_delay: Duration::from_millis(500),
+            retry: RetryPolicy {
+                piece_attempts: 5,
+                publication_attempts: 5,
+                rounds: 1,
+                first_pause: Duration::from_millis(500),
+            },
             stall_timeout: clickhouse_copier::client::STALL_TIMEOUT,
             copy_fault_probability: 0.0,
             move_fault_probability: 0.0,
-            jobs: if stage.scene.jobs == 3 { Jobs::Adaptive } else { Jobs::Fixed(stage.scene.jobs) },
+            jobs: if world.scene.jobs == 3 { Jobs::Adaptive } else { Jobs::Fixed(world.scene.jobs) },
             safe_mode: false,
         },
         host: "here".into(),
@@ -97,77 +105,77 @@ async fn work(
     worker::run(launch, &interrupt, async || Ok(())).await.map(|summary| summary.ending)
 }
 
-/// One worker process, until it ends; what it said, unless it died.
-async fn live(stage: &Arc<Stage>, task: usize, name: String) -> Option<Result<Ending, RunError>> {
-    let (hand, interrupt) = Interrupt::by_hand();
-    let actor = Actor::new(name.clone(), task, hand);
-    stage.enter(&actor);
-    let mut work = spawn_local(work(stage.clone(), task, name, actor.clone(), interrupt));
+/// Runs one worker process until it ends. Returns its result, or nothing if it crashed.
+async fn run_worker(world: &Arc<World>, task: usize, name: String) -> Option<Result<Ending, RunError>> {
+    let (sender, interrupt) = Interrupt::manual();
+    let worker = SimulatedWorker::new(name.clone(), task, sender);
+    world.add_worker(&worker);
+    let mut work = spawn_local(work(world.clone(), task, name, worker.clone(), interrupt));
     tokio::select! {
         biased;
         ended = &mut work => {
-            stage.bury(&actor);
+            world.remove_worker(&worker);
             Some(ended.expect("no worker panics"))
         }
-        () = actor.crashed() => {
+        () = worker.crashed() => {
             work.abort();
             let _ = work.await;
-            stage.bury(&actor);
-            let last_sign = stage.fates().between(Duration::ZERO, SESSION);
-            stage.expire_later(actor.session_ids(), last_sign);
+            world.remove_worker(&worker);
+            let last_sign = world.faults().between(Duration::ZERO, SESSION);
+            world.expire_later(worker.session_ids(), last_sign);
             None
         }
     }
 }
 
-/// A worker that somebody starts again when it has ended without the task being finished.
-async fn lives(stage: Arc<Stage>, task: usize, slot: usize) {
+/// Runs a worker, and starts it again as long as it ends before the task is finished.
+async fn run_worker_repeatedly(world: Arc<World>, task: usize, slot: usize) {
     for life in 0..LIVES {
-        let ended = live(&stage, task, format!("w{task}.{slot}.{life}{}", stage.suffix())).await;
+        let ended = run_worker(&world, task, format!("w{task}.{slot}.{life}{}", world.suffix())).await;
         if matches!(ended, Some(Ok(ending)) if ending.is_end()) {
             return;
         }
-        let pause = stage.fates().between(Duration::from_millis(10), Duration::from_secs(60));
+        let pause = world.faults().between(Duration::from_millis(10), Duration::from_secs(60));
         sleep(pause).await;
     }
 }
 
-/// Everything is copied; then, in some seeds, what has changed at the source since.
-async fn all(stage: &Arc<Stage>) -> Result<bool, String> {
-    let finished = copied(stage).await?;
-    if !finished || stage.scene.later.is_none() || !stage.gone().is_empty() {
+/// Copies everything; then, in some seeds, changes the source and copies the changes.
+async fn copy_all_passes(world: &Arc<World>) -> Result<bool, String> {
+    let finished = copy_one_pass(world).await?;
+    if !finished || world.scene.later.is_none() || !world.gone().is_empty() {
         return Ok(finished);
     }
-    stage.change_source().await;
-    copied(stage).await
+    world.change_source().await;
+    copy_one_pass(world).await
 }
 
-async fn copied(stage: &Arc<Stage>) -> Result<bool, String> {
+async fn copy_one_pass(world: &Arc<World>) -> Result<bool, String> {
     let mut workers = Vec::new();
-    for task in 0..stage.scene.tasks() {
-        for slot in 0..stage.scene.workers {
-            workers.push(spawn_local(lives(stage.clone(), task, slot)));
+    for task in 0..world.scene.tasks() {
+        for slot in 0..world.scene.workers {
+            workers.push(spawn_local(run_worker_repeatedly(world.clone(), task, slot)));
         }
     }
     for worker in workers {
         worker.await.map_err(|panic| panic.to_string())?;
     }
-    stage.heal().await;
+    world.stop_faults().await;
     let mut all_finished = true;
-    for task in 0..stage.scene.tasks() {
-        let ended = live(stage, task, format!("w{task}.last{}", stage.suffix())).await;
+    for task in 0..world.scene.tasks() {
+        let ended = run_worker(world, task, format!("w{task}.last{}", world.suffix())).await;
         let finished = matches!(ended, Some(Ok(Ending::Finished | Ending::WasFinished)));
         all_finished &= finished;
-        if stage.lie.is_some() {
+        if world.wrong_answer.is_some() {
             if finished {
-                stage.check_accounted()?;
+                world.check_accounted()?;
             }
             continue;
         }
-        stage.check_end(task, matches!(ended, Some(Ok(ending)) if ending.is_end()))?;
-        clean(stage, task).await?;
-        // Where a server is lost, or somebody else's rows are in the way, a task may say that it cannot go on.
-        let excused = !stage.gone().is_empty() || stage.scene.second == Second::Same;
+        world.check_end(task, matches!(ended, Some(Ok(ending)) if ending.is_end()))?;
+        clean(world, task).await?;
+        // A task may fail if a server is lost, or if rows of another task are in the target.
+        let excused = !world.gone().is_empty() || world.scene.second == Second::Same;
         if !finished && !excused {
             return Err(format!(
                 "the last worker of task {task} could not finish it: {ended:?}",
@@ -178,19 +186,19 @@ async fn copied(stage: &Arc<Stage>) -> Result<bool, String> {
     Ok(all_finished)
 }
 
-/// Cleans up after a task: what late statements made goes, and nothing else.
-async fn clean(stage: &Arc<Stage>, task: usize) -> Result<(), String> {
+/// Cleans up after a task: removes tables that late statements created, and nothing else.
+async fn clean(world: &Arc<World>, task: usize) -> Result<(), String> {
     let request = Request {
-        coordinator: Arc::new(stage.coordinator.clone()),
-        client: Arc::new(stage.client.clone()),
+        coordinator: Arc::new(world.coordinator.clone()),
+        client: Arc::new(world.client.clone()),
         secrets: Arc::new(GivenSecrets::default()),
         task_path: task_path(task),
-        description: Some((stage.scene.task(task, None), "task.xml".into())),
+        description: Some(description(&world.scene, task)),
         task_id: None,
         remove: true,
         host: "here".into(),
     };
-    let (_hand, interrupt) = Interrupt::by_hand();
+    let (_sender, interrupt) = Interrupt::manual();
     let failed = |error: RunError| format!("cleaning up after task {task}: {error}");
     let mut cleaner = Cleaner::open(request).await.map_err(failed)?;
     let found = cleaner.find().await.map_err(failed)?;
@@ -201,22 +209,22 @@ async fn clean(stage: &Arc<Stage>, task: usize) -> Result<(), String> {
         }
     }
     cleaner.close().await;
-    stage.check_clean(task)
+    world.check_clean(task)
 }
 
-fn simulate(seed: u64, nodes: Nodes, broken: Option<Broken>) -> Result<Outcome, String> {
+fn simulate(seed: u64, nodes: Nodes, broken: Option<DisabledGuard>) -> Result<Outcome, String> {
     simulate_scene(
         seed,
         nodes,
         (broken, None),
-        Scene::new(&mut Fates::part(seed, 0)).with_later(&mut Fates::part(seed, 2)),
+        Scene::new(&mut RandomFaults::part(seed, 0)).with_later(&mut RandomFaults::part(seed, 2)),
     )
 }
 
 fn simulate_scene(
     seed: u64,
     nodes: Nodes,
-    told: (Option<Broken>, Option<Lie>),
+    told: (Option<DisabledGuard>, Option<WrongAnswer>),
     scene: Scene,
 ) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -225,20 +233,20 @@ fn simulate_scene(
         .build()
         .map_err(|error| error.to_string())?;
     LocalSet::new().block_on(&runtime, async {
-        let stage = Stage::new(scene, Fates::new(Fates::part(seed, 1)), nodes(), told).await;
-        let mut verdict = stage.verdict.subscribe();
+        let world = World::new(scene, RandomFaults::new(RandomFaults::part(seed, 1)), nodes(), told).await;
+        let mut violation = world.violation.subscribe();
         let finished = tokio::select! {
             biased;
-            violated = verdict.wait_for(Option::is_some) => {
+            violated = violation.wait_for(Option::is_some) => {
                 Err(violated.ok().and_then(|violation| violation.clone()).unwrap_or_default())
             }
-            ended = all(&stage) => ended,
+            ended = copy_all_passes(&world) => ended,
         };
         let finished = finished.map_err(|why| format!(
-            "seed {seed}: {why}\n  in {:?}\nrun it alone: SIMULATION_SEED={seed} cargo test --test simulation whatever -- --nocapture",
-            stage.scene
+            "seed {seed}: {why}\n  in {:?}\nrun it alone: SIMULATION_SEED={seed} cargo test --test simulation faults -- --nocapture",
+            world.scene
         ))?;
-        let outcome = Outcome { fired: stage.fates().fired.clone(), trace: stage.trace(), finished };
+        let outcome = Outcome { fired: world.faults().fired.clone(), trace: world.trace(), finished };
         Ok(outcome)
     })
 }
@@ -247,12 +255,12 @@ fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs seeds on all cores until one fails. Gives what fired, and how many seeds finished all their tasks.
-fn simulate_all(seeds: std::ops::Range<u64>, nodes: Nodes) -> Result<(Fired, u64), String> {
+/// Runs seeds on all cores until one fails. Returns the faults that happened, and how many seeds finished all their tasks.
+fn simulate_all(seeds: std::ops::Range<u64>, nodes: Nodes) -> Result<(FaultCounts, u64), String> {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let finished = AtomicU64::new(0);
-    let results = Mutex::new((Fired::new(), BTreeMap::new()));
+    let results = Mutex::new((FaultCounts::new(), BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -288,7 +296,7 @@ fn simulate_all(seeds: std::ops::Range<u64>, nodes: Nodes) -> Result<(Fired, u64
 }
 
 #[test]
-fn whatever_happens_no_row_is_lost_or_doubled() {
+fn faults_never_lose_or_double_a_row() {
     if let Some(seed) = from_environment("SIMULATION_SEED") {
         let outcome = simulate(seed, MemoryCoordinator::new, None).unwrap_or_else(|why| panic!("{why}"));
         println!("{:?}, {} requests, finished: {}", outcome.fired, outcome.trace.1, outcome.finished);
@@ -304,9 +312,9 @@ fn whatever_happens_no_row_is_lost_or_doubled() {
     assert!(finished > seeds * 3 / 4, "only {finished} of {seeds} seeds finish");
 }
 
-/// The same seeds over the tables and statements of the local coordinator: not one request may be different.
+/// The same seeds with the tables and statements of the local coordinator. All requests must be the same.
 #[test]
-fn whatever_happens_over_sqlite_no_row_is_lost_or_doubled() {
+fn faults_over_sqlite_never_lose_or_double_a_row() {
     let (fired, finished) =
         simulate_all(0..SEEDS_OVER_SQLITE, MemoryCoordinator::over_sqlite).unwrap_or_else(|why| panic!("{why}"));
     println!("{finished} of {SEEDS_OVER_SQLITE} seeds finished all tasks; {fired:?}");
@@ -319,7 +327,7 @@ fn whatever_happens_over_sqlite_no_row_is_lost_or_doubled() {
 }
 
 #[test]
-fn a_seed_is_the_same_run_every_time() {
+fn a_seed_gives_the_same_run_every_time() {
     for seed in 0..200 {
         let trace = || {
             simulate(seed, MemoryCoordinator::new, None)
@@ -330,8 +338,8 @@ fn a_seed_is_the_same_run_every_time() {
     }
 }
 
-/// The tests of the test: without a guard, a seed fails, and says which invariant does not hold.
-fn is_missed(broken: Broken, by: &str) {
+/// Tests the simulation itself: when a guard is disabled, a seed fails and names the violated invariant.
+fn finds_violation_without(broken: DisabledGuard, by: &str) {
     let mut others = 0;
     for seed in 0..500 {
         match simulate(seed, MemoryCoordinator::new, Some(broken)) {
@@ -344,58 +352,66 @@ fn is_missed(broken: Broken, by: &str) {
 }
 
 #[test]
-fn comparing_versions_is_missed() {
-    is_missed(Broken::Comparing, "went back");
+fn without_comparing_versions_the_simulation_finds_a_violation() {
+    finds_violation_without(DisabledGuard::Comparing, "went back");
 }
 
 #[test]
-fn tables_of_an_attempt_alone_are_missed() {
-    is_missed(Broken::Fencing, "I4");
+fn without_separate_tables_for_each_attempt_the_simulation_finds_a_violation() {
+    finds_violation_without(DisabledGuard::Fencing, "I4");
 }
 
 #[test]
-fn counting_is_missed() {
-    is_missed(Broken::Counting, "I3");
+fn without_counting_the_simulation_finds_a_violation() {
+    finds_violation_without(DisabledGuard::Counting, "I3");
 }
 
 #[test]
-fn staging_tables_that_stay_are_missed() {
-    is_missed(Broken::StagingKept, "I4");
+fn without_keeping_staging_tables_the_simulation_finds_a_violation() {
+    finds_violation_without(DisabledGuard::StagingKept, "I4");
 }
 
 #[test]
-fn replacing_is_missed() {
-    is_missed(Broken::Replacing, "I1");
+fn without_replacing_partitions_the_simulation_finds_a_violation() {
+    finds_violation_without(DisabledGuard::Replacing, "I1");
 }
 
-/// A task over servers that lie, alone and for one pass.
-fn simulate_lie(seed: u64, lie: Lie, broken: Option<Broken>) -> Option<Result<Outcome, String>> {
-    let scene = Scene::new(&mut Fates::part(seed, 0));
+/// Runs one task for one pass on servers that give wrong answers.
+fn simulate_lie(
+    seed: u64,
+    wrong_answer: WrongAnswer,
+    broken: Option<DisabledGuard>,
+) -> Option<Result<Outcome, String>> {
+    let scene = Scene::new(&mut RandomFaults::part(seed, 0));
     let alone = scene.second == Second::None;
-    alone.then(|| simulate_scene(seed, MemoryCoordinator::new, (broken, Some(lie)), scene))
+    alone.then(|| simulate_scene(seed, MemoryCoordinator::new, (broken, Some(wrong_answer)), scene))
 }
 
 #[test]
-fn servers_that_lie_are_found_out() {
-    for lie in LIES {
+fn wrong_answers_of_servers_are_detected() {
+    for wrong_answer in WRONG_ANSWERS {
         let (mut found_out, mut finished) = (0, 0);
-        for outcome in (0..40).filter_map(|seed| simulate_lie(seed, lie, None)) {
-            match outcome.unwrap_or_else(|why| panic!("{lie:?}: {why}")) {
+        for outcome in (0..40).filter_map(|seed| simulate_lie(seed, wrong_answer, None)) {
+            match outcome.unwrap_or_else(|why| panic!("{wrong_answer:?}: {why}")) {
                 Outcome { finished: true, .. } => finished += 1,
                 _ => found_out += 1,
             }
         }
-        println!("{lie:?}: found out in {found_out} seeds, without effect in {finished}");
-        assert!(found_out > 5, "{lie:?} hardly ever has an effect");
+        println!("{wrong_answer:?}: found out in {found_out} seeds, without effect in {finished}");
+        assert!(found_out > 5, "{wrong_answer:?} hardly ever has an effect");
     }
 }
 
-/// Without the account, a task over servers that lie is finished with other rows.
+/// Without the account, a task on servers that give wrong answers finishes with other rows.
 #[test]
-fn the_account_is_missed() {
-    for lie in [Lie::HiddenPartition, Lie::Swallowed] {
-        let mut outcomes = (0..150).filter_map(|seed| simulate_lie(seed, lie, Some(Broken::Accounting)));
+fn without_the_account_the_simulation_finds_a_violation() {
+    for wrong_answer in [WrongAnswer::HiddenPartition, WrongAnswer::LostPartition] {
+        let mut outcomes =
+            (0..150).filter_map(|seed| simulate_lie(seed, wrong_answer, Some(DisabledGuard::Accounting)));
         let violated = |outcome: &Result<Outcome, String>| matches!(outcome, Err(why) if why.contains("I7"));
-        assert!(outcomes.any(|outcome| violated(&outcome)), "{lie:?}: without the account, I7 is never violated");
+        assert!(
+            outcomes.any(|outcome| violated(&outcome)),
+            "{wrong_answer:?}: without the account, I7 is never violated"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The requests of one worker to the servers: each goes through the stage, which draws its fate.
+//! The requests of one worker to the servers: [`World`] decides how each is delivered.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,29 +8,29 @@ use clickhouse_copier::client::{Error, Kind};
 use clickhouse_copier::model::{Node, TableName};
 use clickhouse_copier::sql::Selection;
 
-use crate::actor::{Actor, Fate, Request};
-use crate::stage::{Broken, Stage};
+use crate::workers::{Delivery, Request, SimulatedWorker};
+use crate::world::{DisabledGuard, World};
 
 /// How long a worker waits for a statement that does not arrive.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The servers of one worker.
 pub struct Servers {
-    pub stage: Arc<Stage>,
-    pub actor: Arc<Actor>,
-    /// For [`Broken::Counting`]: what should be in each staging table.
+    pub world: Arc<World>,
+    pub worker: Arc<SimulatedWorker>,
+    /// For [`DisabledGuard::Counting`]: what should be in each staging table.
     pub promised: Mutex<BTreeMap<(String, TableName), u64>>,
 }
 
-/// Tables that are being made: nobody's, when their maker is not there any more when they are.
+/// Tables that are being created. They belong to nobody if their worker has ended when they exist.
 struct Making<'a> {
-    stage: &'a Stage,
+    world: &'a World,
     tables: Vec<TableName>,
 }
 
 impl Drop for Making<'_> {
     fn drop(&mut self) {
-        self.stage.orphans.lock().expect("nobody panics").extend(self.tables.drain(..));
+        self.world.orphans.lock().expect("nobody panics").extend(self.tables.drain(..));
     }
 }
 
@@ -45,22 +45,22 @@ impl Servers {
         what: &'static str,
         ask: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let fate = self.stage.pass(&self.actor, Request::Question, what, &node.host).await;
-        if fate == Fate::LostRequest {
+        let fate = self.world.send(&self.worker, Request::ReadServer, what, &node.host).await;
+        if fate == Delivery::LostRequest {
             return Err(failed(node, what, Kind::Network("the request was lost".into())));
         }
         let done = ask.await;
-        if fate == Fate::CrashAfter {
-            self.actor.crash().await;
+        if fate == Delivery::CrashAfter {
+            self.worker.crash().await;
         }
-        self.stage.leave(&self.actor).await;
-        if fate == Fate::LostReply {
+        self.world.answered(&self.worker).await;
+        if fate == Delivery::LostReply {
             return Err(failed(node, what, Kind::Network("the reply was lost".into())));
         }
         done
     }
 
-    /// `of`: what the double says the statement is about. `makes`: tables that are there afterwards and were not before.
+    /// `of`: what the double says the statement is about. `makes`: tables that the statement creates.
     pub async fn act(
         &self,
         node: &Node,
@@ -69,43 +69,44 @@ impl Servers {
         act: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
         let at = format!("{} {of}", node.host);
-        let fate = self.stage.pass(&self.actor, Request::Deed, what, &at).await;
-        let mut making = Making { stage: &self.stage, tables: makes };
+        let fate = self.world.send(&self.worker, Request::ChangeServer, what, &at).await;
+        let mut making = Making { world: &self.world, tables: makes };
         let done = match fate {
-            Fate::LostRequest => Err(failed(node, what, Kind::Network("the request was lost".into()))),
-            Fate::LostReply => act.await.and(Err(failed(node, what, Kind::Network("the reply was lost".into())))),
-            Fate::Refused(code) => Err(failed(node, what, Kind::Server { code, message: "not now".into() })),
-            Fate::Late(delay) => {
+            Delivery::LostRequest => Err(failed(node, what, Kind::Network("the request was lost".into()))),
+            Delivery::LostReply => act.await.and(Err(failed(node, what, Kind::Network("the reply was lost".into())))),
+            Delivery::Refused(code) => Err(failed(node, what, Kind::Server { code, message: "not now".into() })),
+            Delivery::Late(delay) => {
                 let address = node.address();
-                let held = self.stage.client.hold(move |it| it.deed == what && it.of == of && it.node == address);
+                let held =
+                    self.world.client.hold(move |it| it.operation == what && it.subject == of && it.node == address);
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     held.release();
                 });
                 let done = tokio::time::timeout(ANSWER_TIMEOUT, act).await;
                 let done = done.unwrap_or_else(|_| Err(failed(node, what, Kind::Timeout(ANSWER_TIMEOUT))));
-                // It is still on its way, also when its sender gave up because the connection broke.
+                // The statement is still on its way, even if its sender gave up because the connection broke.
                 if matches!(&done, Err(error) if matches!(error.kind, Kind::Timeout(_) | Kind::Network(_))) {
                     drop(making);
-                    making = Making { stage: &self.stage, tables: Vec::new() };
+                    making = Making { world: &self.world, tables: Vec::new() };
                 }
                 done
             }
-            Fate::Good | Fate::CrashAfter => act.await,
+            Delivery::Good | Delivery::CrashAfter => act.await,
         };
-        if fate == Fate::CrashAfter {
-            self.actor.crash().await;
+        if fate == Delivery::CrashAfter {
+            self.worker.crash().await;
         }
         let made = std::mem::take(&mut making.tables);
-        if self.stage.is_finished(self.actor.task) {
-            self.actor.made_late.lock().expect("nobody panics").extend(made);
+        if self.world.is_finished(self.worker.task) {
+            self.worker.made_late.lock().expect("nobody panics").extend(made);
         }
-        self.stage.leave(&self.actor).await;
+        self.world.answered(&self.worker).await;
         done
     }
 
     pub fn inner(&self) -> &clickhouse_copier::client::memory::MemoryServerClient {
-        &self.stage.client
+        &self.world.client
     }
 
     /// Without fencing, all attempts use the same tables, and publications do not take them.
@@ -114,7 +115,7 @@ impl Servers {
     }
 
     pub fn text(&self, text: &str) -> String {
-        if self.stage.broken != Some(Broken::Fencing) || !text.contains("copier_") {
+        if self.world.broken != Some(DisabledGuard::Fencing) || !text.contains("copier_") {
             return text.to_owned();
         }
         let mut parts: Vec<String> = Vec::new();
@@ -135,12 +136,14 @@ impl Servers {
         parts.join("_")
     }
 
-    /// The rows that a statement gets.
+    /// Returns the rows that a statement really reads.
     pub fn selected(&self, rows: &Selection) -> Selection {
-        self.stage.lie.map_or_else(|| rows.clone(), |lie| lie.selected(&self.stage.scene, rows.clone()))
+        self.world
+            .wrong_answer
+            .map_or_else(|| rows.clone(), |wrong_answer| wrong_answer.selected(&self.world.scene, rows.clone()))
     }
 
     pub fn lies(&self, name: &TableName) -> bool {
-        self.stage.broken == Some(Broken::Counting) && name.table.starts_with("copier_")
+        self.world.broken == Some(DisabledGuard::Counting) && name.table.starts_with("copier_")
     }
 }

@@ -1,4 +1,4 @@
-//! What a seed's world looks like before the first worker starts: servers, tables, rows, tasks.
+//! The start of a seed, before the first worker: servers, tables, rows, tasks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use clickhouse_copier::model::{Node, PartitionId, TableName};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-/// How the target keeps its rows.
+/// The shards and replicas of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Two shards of one server each.
     Plain,
     /// Two shards; the first has two replicas that fetch from each other.
     Replicated,
-    /// Two shards; the first has two servers that are written to one by one.
+    /// Two shards; the first has two servers without internal replication.
     Twice,
 }
 
-/// What the task says about rows that are there before.
+/// The policy for target partitions that hold rows before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
     Fail,
@@ -34,24 +34,24 @@ pub enum Second {
     None,
     /// The other partitions.
     Disjoint,
-    /// The same again, as somebody who typed another path by mistake.
+    /// The same task again, as after a typing error in the path.
     Same,
 }
 
-/// How rows may travel.
+/// The transfers that are possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Travel {
-    /// As the task says: `push`, `pull`, `relay`, `clone`; or nothing, and everything works.
+    /// The task names one of `push`, `pull`, `relay`, `clone`, or none; and all of them work.
     Told(&'static str),
-    /// Nothing is said, and the source's accounts may only read.
+    /// The task names none, and the source's accounts may only read.
     ReadOnly,
-    /// Nothing is said, and no source server gets through to a target server.
+    /// The task names none, and no source server can connect to a target server.
     Wall,
-    /// Nothing is said, and neither side gets through to the other.
+    /// The task names none, and neither side can connect to the other.
     Walls,
 }
 
-/// The world of one seed.
+/// The start of one seed.
 #[derive(Debug, Clone)]
 pub struct Scene {
     pub layout: Layout,
@@ -60,30 +60,30 @@ pub struct Scene {
     /// Whether each source shard has a second server with the same rows.
     pub source_pair: bool,
     pub travel: Travel,
-    /// How what arrived is checked.
+    /// The content of `<verify>`.
     pub verify: &'static str,
     pub splits: u32,
     pub batch_bytes: u32,
     pub workers: usize,
     pub jobs: usize,
-    /// Pieces at once on a server, where that is limited.
+    /// The most pieces at a time on a server, if limited.
     pub per_server: Option<u32>,
     /// Rows by source shard.
     pub rows: Vec<Vec<Row>>,
     /// Rows that the target holds before, by target shard.
     pub present: Vec<Vec<Row>>,
-    /// What becomes of the source after everything is copied, where the task is run again for what has changed.
+    /// The changes of the source before the second pass, if there is one.
     pub later: Option<Later>,
 }
 
-/// What becomes of the source between two passes.
+/// The changes of the source between two passes.
 #[derive(Debug, Clone)]
 pub struct Later {
-    /// Partitions that go.
+    /// Partitions that are dropped.
     pub gone: Vec<String>,
-    /// Rows that come, by source shard.
+    /// Rows that are inserted, by source shard.
     pub rows: Vec<Vec<Row>>,
-    /// Whether what went is to be dropped on the target.
+    /// Whether dropped partitions are dropped on the target too.
     pub drops: bool,
 }
 
@@ -147,7 +147,7 @@ impl Scene {
             .collect();
         let mut present: Vec<Vec<Row>> = vec![Vec::new(), Vec::new()];
         let mut others = Vec::new();
-        // A partition that no task copies is nobody's business.
+        // A partition that no task copies is not checked.
         others.extend((0..3).map(|_| some_row(chance, 9)));
         if before != Before::Fail {
             others.extend((0..5).map(|_| some_row(chance, 1)));
@@ -206,7 +206,7 @@ impl Scene {
         self.without_lost_shards()
     }
 
-    /// A source shard that holds nothing any more is taken for lost: that is no second pass.
+    /// An empty source shard is refused as lost: then there is no second pass.
     fn without_lost_shards(mut self) -> Self {
         let lost = |(before, after): (&Vec<Row>, &Vec<Row>)| !before.is_empty() && after.is_empty();
         if self.rows.iter().zip(&self.afterwards().rows).any(lost) {
@@ -283,7 +283,7 @@ impl Scene {
         }
     }
 
-    /// The rows that belong to a partition of a target shard when everything is copied, besides those of before.
+    /// Returns the rows that a partition of a target shard has after the copy, without the rows from before.
     pub fn expected(&self) -> BTreeMap<(usize, String), Vec<Row>> {
         let mut expected: BTreeMap<(usize, String), Vec<Row>> = BTreeMap::new();
         for row in self.rows.iter().flatten() {
@@ -370,8 +370,8 @@ impl Scene {
             client.set_read_only(&node(source), self.travel == Travel::ReadOnly);
             for target in &targets {
                 let wall = matches!(self.travel, Travel::Wall | Travel::Walls);
-                client.set_wall(&node(source), &node(target), wall);
-                client.set_wall(&node(target), &node(source), self.travel == Travel::Walls);
+                client.set_blocked(&node(source), &node(target), wall);
+                client.set_blocked(&node(target), &node(source), self.travel == Travel::Walls);
             }
         }
         let engine = match self.layout {

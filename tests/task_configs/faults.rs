@@ -183,7 +183,7 @@ fn each_fault_names_its_element() {
 }
 
 #[test]
-fn all_faults_come_at_once_in_the_order_of_lines() {
+fn all_faults_are_reported_at_once_in_the_order_of_lines() {
     let xml = "<clickhouse>
         <max_workers>x</max_workers>
         <tables>

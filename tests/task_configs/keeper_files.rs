@@ -6,7 +6,7 @@ use clickhouse_copier::task::{KeeperConfig, LogLevel};
 use super::{secrets, shown};
 
 #[test]
-fn a_keeper_file_says_where_zookeeper_is() {
+fn keeper_files_are_read_with_hosts_root_identity_and_log_settings() {
     let parse = |xml: &str| KeeperConfig::parse(xml, &secrets());
     let (config, warnings) = parse(
         "<yandex><zookeeper><node index='1'><host>z1</host></node><node><host>z2</host><port>2281</port></node>
@@ -56,7 +56,7 @@ fn a_keeper_file_says_where_zookeeper_is() {
 }
 
 #[test]
-fn a_keeper_file_says_whom_to_trust_over_tls() {
+fn keeper_files_say_which_certificates_to_trust() {
     let parse = |xml: &str| {
         let mut secrets = secrets();
         secrets.files.insert("ca.pem".into(), "-----BEGIN CERTIFICATE-----".into());

@@ -133,7 +133,7 @@ fn every_sample_parses_without_a_warning() {
 
 /// Written as users of the original wrote them: old root, `<node>` clusters, blanks, both section orders, prefixes.
 #[test]
-fn the_originals_forms_are_understood() {
+fn task_files_in_the_forms_of_the_original_are_read() {
     let parsed = parse(
         "<?xml version=\"1.0\"?>\n<yandex>
            <max_workers> 3 </max_workers><tcp_port>9100</tcp_port><tcp_port_secure>9540</tcp_port_secure>
@@ -173,7 +173,7 @@ fn the_originals_forms_are_understood() {
 }
 
 #[test]
-fn a_policy_of_the_task_holds_for_tables_that_have_none() {
+fn tables_without_a_policy_take_the_policy_of_the_task() {
     for (of_task, of_table, expected) in [
         ("", "", IfTargetNotEmpty::Fail),
         ("<if_target_not_empty>skip</if_target_not_empty>", "", IfTargetNotEmpty::Skip),
@@ -201,7 +201,7 @@ fn a_policy_of_the_task_holds_for_tables_that_have_none() {
 }
 
 #[test]
-fn what_is_verified_is_said_for_a_table_or_for_all_and_is_part_of_the_plan() {
+fn verify_can_be_set_for_one_table_or_for_all_and_is_part_of_the_plan() {
     let verified = |of_task: &str, of_table: &str| good(&task(ONE, &ONE.replace("a.e", "z.e"), of_task, of_table));
     for (of_task, of_table, expected) in [
         ("", "", Verify::Count),
@@ -220,7 +220,7 @@ fn what_is_verified_is_said_for_a_table_or_for_all_and_is_part_of_the_plan() {
 }
 
 #[test]
-fn what_the_original_ignored_is_a_warning() {
+fn elements_that_the_original_ignored_give_a_warning() {
     let node =
         "<shard><replica priority='1'><host>a.example</host><compression>1</compression><usr>u</usr></replica></shard>";
     let target = format!("{TWO}<secret>s3cret</secret>");
@@ -252,7 +252,7 @@ fn what_the_original_ignored_is_a_warning() {
 }
 
 #[test]
-fn no_secret_is_printed_or_stored() {
+fn passwords_are_not_printed_or_stored_with_the_plan() {
     let node = |host: &str| {
         format!(
             "<shard><replica><host>{host}</host><user>us3r</user><password>s3cret &lt;</password></replica></shard>"
@@ -266,7 +266,7 @@ fn no_secret_is_printed_or_stored() {
 }
 
 #[test]
-fn a_plan_depends_on_what_it_names() {
+fn edits_that_change_the_plan_are_listed_with_old_and_new_values() {
     let old = good(&table("<where_condition>a = 1</where_condition>"));
     let other = TWO.replace("<shard><replica><host>c", "<shard><weight>3</weight><replica><host>c");
     let table = "<sharding_key>k</sharding_key><where_condition>a = 2</where_condition><engine>E</engine>";
@@ -292,7 +292,7 @@ fn a_plan_depends_on_what_it_names() {
 }
 
 #[test]
-fn a_host_is_one_host() {
+fn a_host_element_must_name_exactly_one_host() {
     for host in ["a|b", "a{1..3}", "a,b", "a/b", "u@a", "a'b", "a b"] {
         let keeper = format!("<yandex><zookeeper><node><host>{host}</host></node></zookeeper></yandex>");
         let faults = KeeperConfig::parse(&keeper, &secrets()).unwrap_err().to_string();
@@ -306,7 +306,7 @@ fn escape(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn any_condition_survives_escaped_or_as_cdata(text in "(?s).*") {
+    fn any_where_condition_is_read_unchanged_escaped_or_as_cdata(text in "(?s).*") {
         let expected = text.trim_matches([' ', '\t', '\r', '\n']);
         let expected = (!expected.is_empty()).then_some(expected);
         let escaped = good(&table(&format!("<where_condition>\n  {}<!-- x --> </where_condition>", escape(&text))));
@@ -319,7 +319,7 @@ proptest! {
     }
 
     #[test]
-    fn no_content_of_a_table_makes_it_panic(name in "[a-z_]{1,20}", text in "(?s).*") {
+    fn no_content_of_a_table_job_makes_the_parser_panic(name in "[a-z_]{1,20}", text in "(?s).*") {
         let _ = parse(&table(&format!("<{name}>{text}</{name}>")));
         let _ = parse(&table(&format!("<enabled_partitions>{}</enabled_partitions>", escape(&text))));
         let _ = parse(&text);

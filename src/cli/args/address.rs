@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::args::input::{keeper_config, name, text};
+use super::super::args::input::{keeper_config, task_text};
 use super::super::output::log_file::Rotation;
 use super::super::output::shell_word::shell_word;
 use super::super::{Exit, Failure};
-use super::fault::Fault;
+use super::fault::ArgumentFault;
 use super::files::{existing_file, folder_or_nothing};
 use super::{flags, task_path};
 use crate::client::STALL_TIMEOUT;
@@ -16,7 +16,7 @@ use crate::client::http::{HttpServerClient, Limits, USUAL_STATEMENTS};
 use crate::coordinator::{Coordinator, LocalCoordinator, ZooKeeperCoordinator, ZooKeeperOptions};
 use crate::ledger::Ledger;
 use crate::model::Tls;
-use crate::task::{Allowed, OperatorSecrets, SecretSource, SystemSecrets};
+use crate::task::{Allowed, OperatorSecrets, SecretSource, SystemSecrets, TaskText};
 
 /// The state directory when no flag names one. It stands beside the task file, so the same task file finds the same
 /// state from every working directory.
@@ -24,11 +24,11 @@ const STATE_DIR: &str = "clickhouse-copier-state";
 
 /// The limits of the statements on servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerLimits {
+pub(crate) struct ServerLimits {
     /// The highest number of statements at once on each server.
-    pub statements: u16,
+    pub(crate) statements: u16,
     /// How long a statement or a transfer may make no progress.
-    pub stall: Duration,
+    pub(crate) stall: Duration,
 }
 
 impl Default for ServerLimits {
@@ -39,22 +39,22 @@ impl Default for ServerLimits {
 
 /// The address of a task, and how this process works with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// The coordinator that keeps the task.
-    pub coordinator: Coordination,
+    pub(crate) coordinator: Coordination,
     /// The path of the task's node: absolute, without a slash at the end, without empty parts.
-    pub task_path: String,
+    pub(crate) task_path: String,
     /// The limits of the task's statements on servers.
-    pub servers: ServerLimits,
+    pub(crate) servers: ServerLimits,
     /// The variables and files that descriptions from the coordinator may refer to.
-    pub allowed: Allowed,
+    pub(crate) allowed: Allowed,
     /// The task file of the command line, if it is a regular file, which can be read more than once.
-    pub task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
 }
 
 /// The coordinator that keeps a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Coordination {
+pub(crate) enum Coordination {
     /// ZooKeeper. The XML file says how to reach it; the file existed when the command line was read.
     Keeper(PathBuf),
     /// A state directory of this machine: an existing folder, or a path where a folder can be created.
@@ -63,12 +63,12 @@ pub enum Coordination {
 
 impl Address {
     /// Returns the path of the task's node: absolute, without a slash at the end, without empty parts.
-    pub fn task_path(&self) -> &str {
+    pub(crate) fn task_path(&self) -> &str {
         &self.task_path
     }
 
     /// Returns the flags that name this address, quoted for a command that can be pasted into a shell.
-    pub fn flags(&self) -> String {
+    pub(crate) fn flags(&self) -> String {
         let (flag, path) = match &self.coordinator {
             Coordination::Keeper(config) => ("--config", config),
             Coordination::Local(state_dir) => ("--state-dir", state_dir),
@@ -89,8 +89,8 @@ impl Address {
 }
 
 /// Returns the text of the description that this command line brought.
-pub(crate) fn own(description: &Option<(String, String)>) -> Option<&str> {
-    description.as_ref().map(|(text, _)| text.as_str())
+pub(crate) fn own(description: &Option<TaskText>) -> Option<&str> {
+    description.as_ref().map(|description| description.text.as_str())
 }
 
 /// Returns [`Address::secrets`]. A task that has no address yet has only its file: that may refer to every secret of
@@ -101,8 +101,8 @@ pub(crate) fn secrets_at(place: Option<&Address>, own: Option<&str>) -> Arc<dyn 
 
 /// Returns the address that the flags of a verb name. `task_file` is the verb's own flag. Without other flags it gives
 /// the state directory and the task's name.
-pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Result<Address, Fault> {
-    let normalised = |path: String| task_path::normalised(&path).map_err(Fault::TaskPath);
+pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Result<Address, ArgumentFault> {
+    let normalised = |path: String| task_path::normalised(&path).map_err(ArgumentFault::TaskPath);
     let servers = ServerLimits {
         statements: typed.max_statements_per_server,
         stall: Duration::from_secs(typed.stall_timeout.into()),
@@ -112,7 +112,7 @@ pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Resu
     let file = task_file.map(|file| existing_file("--task-file", file)).transpose()?.filter(|file| file.is_file());
     if let Some(config) = typed.config_file {
         let config = existing_file("--config-file", &config)?;
-        let task_path = typed.task_path.ok_or(Fault::Missing {
+        let task_path = typed.task_path.ok_or(ArgumentFault::Missing {
             flag: "--task-path",
             purpose: "name the node in ZooKeeper where the task lives, as in /clickhouse/copytasks/task1",
         })?;
@@ -120,7 +120,7 @@ pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Resu
         return Ok(Address { coordinator: Coordination::Keeper(config), task_path, servers, allowed, task_file: file });
     }
     if file.is_none() && task_file.is_none() && typed.state_dir.is_none() {
-        return Err(Fault::Missing {
+        return Err(ArgumentFault::Missing {
             flag: "--config-file",
             purpose: "name the XML file that says how to reach ZooKeeper, or, for a task that needs none, --task-file \
                       or --state-dir. A first task file is written by init: see --help",
@@ -130,7 +130,7 @@ pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Resu
         (Some(path), _) => path,
         (None, Some(stem)) => format!("/{}", stem.to_string_lossy()),
         (None, None) => {
-            return Err(Fault::Missing {
+            return Err(ArgumentFault::Missing {
                 flag: "--task-path",
                 purpose: "name the task in --state-dir; it is called like the file that was given to --task-file, as in /task \
                           for task.xml",
@@ -141,7 +141,7 @@ pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Resu
         (Some(named), _) => named,
         (None, Some(folder)) => folder.join(STATE_DIR),
         (None, None) => {
-            return Err(Fault::Missing {
+            return Err(ArgumentFault::Missing {
                 flag: "--state-dir",
                 purpose: "name the folder that keeps the task's state: there is none beside a task file that is a pipe",
             });
@@ -153,11 +153,11 @@ pub(crate) fn addressed(typed: flags::Address, task_file: Option<&Path>) -> Resu
 }
 
 /// Returns what the operator allows descriptions from the coordinator to refer to.
-fn allowed(variables: Vec<String>, folders: &[PathBuf]) -> Result<Allowed, Fault> {
+fn allowed(variables: Vec<String>, folders: &[PathBuf]) -> Result<Allowed, ArgumentFault> {
     let folder = |path: &PathBuf| {
-        let unseen = |source| Fault::Unseen { flag: "--secrets-dir", path: path.clone(), source };
+        let unseen = |source| ArgumentFault::Unseen { flag: "--secrets-dir", path: path.clone(), source };
         if !std::fs::metadata(path).map_err(unseen)?.is_dir() {
-            return Err(Fault::NotAFolder { flag: "--secrets-dir", path: path.clone() });
+            return Err(ArgumentFault::NotAFolder { flag: "--secrets-dir", path: path.clone() });
         }
         std::path::absolute(path).map_err(unseen)
     };
@@ -167,11 +167,11 @@ fn allowed(variables: Vec<String>, folders: &[PathBuf]) -> Result<Allowed, Fault
 
 impl Address {
     /// Returns the same address for a verb that only reads. Fails if the task has no state yet.
-    pub(crate) fn existing(self) -> Result<Address, Fault> {
+    pub(crate) fn existing(self) -> Result<Address, ArgumentFault> {
         if let Coordination::Local(state_dir) = &self.coordinator {
             let file = LocalCoordinator::new(state_dir).file();
             if !file.is_file() {
-                return Err(Fault::NoState { file });
+                return Err(ArgumentFault::NoState { file });
             }
         }
         Ok(self)
@@ -230,38 +230,36 @@ fn client(tls: &Tls, servers: ServerLimits) -> Result<Arc<HttpServerClient>, Fai
     client.map(Arc::new).map_err(|error| Failure::new(Exit::BadInput, error))
 }
 
-/// The text of a task, the place where it was read, and the client and secrets that are needed to work with it.
-pub(crate) struct TaskText {
+/// The text of a task, and the client and secrets that are needed to work with it.
+pub(crate) struct TaskInput {
     pub(crate) http: Arc<HttpServerClient>,
-    pub(crate) text: String,
-    /// The name of the task file, or the path of the node that holds the text.
-    pub(crate) file: String,
+    pub(crate) text: TaskText,
     pub(crate) secrets: Arc<dyn SecretSource>,
 }
 
 /// Reads the text of a task from its file or from the coordinator, and makes the client of its servers.
-pub(crate) async fn read_task(place: Option<Address>, task_file: Option<&Path>) -> Result<TaskText, Failure> {
+pub(crate) async fn read_task(place: Option<Address>, task_file: Option<&Path>) -> Result<TaskInput, Failure> {
     let clients = place.as_ref().map(clients_of).transpose()?;
     let http = clients.as_ref().map_or_else(|| servers(None), |clients| Ok(clients.client.clone()))?;
     if let Some(file) = task_file {
-        let (text, file) = (text(file)?, name(file));
-        return Ok(TaskText { http, secrets: secrets_at(place.as_ref(), Some(&text)), text, file });
+        let text = task_text(file)?;
+        return Ok(TaskInput { http, secrets: secrets_at(place.as_ref(), Some(&text.text)), text });
     }
     let Some((clients, address)) = clients.zip(place) else {
         return Err(Failure::new(Exit::BadInput, "give the task's file with --task-file"));
     };
-    let (text, file) = stored(clients.coordinator.as_ref(), address.task_path()).await?;
-    Ok(TaskText { http, text, file, secrets: address.secrets(None) })
+    let text = stored(clients.coordinator.as_ref(), address.task_path()).await?;
+    Ok(TaskInput { http, text, secrets: address.secrets(None) })
 }
 
-/// Returns the description of a task in the coordinator, and the path of its node.
-pub(crate) async fn stored(coordinator: &dyn Coordinator, task_path: &str) -> Result<(String, String), Failure> {
+/// Returns the description of a task in the coordinator, named after its node.
+pub(crate) async fn stored(coordinator: &dyn Coordinator, task_path: &str) -> Result<TaskText, Failure> {
     let session = coordinator.session().await?;
     let ledger = Ledger::new(session, task_path);
     let description = ledger.description().await;
     ledger.session().close().await;
     match description? {
-        Some(text) => Ok((text, ledger.path("description"))),
+        Some(text) => Ok(TaskText::new(text, ledger.path("description"))),
         None => {
             let line =
                 format!("there is no task at {task_path} in {}: give its file with --task-file", coordinator.place());

@@ -82,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn files_beside_the_named_one_are_read_in_clickhouses_order() {
+    fn configuration_files_are_read_in_the_order_of_clickhouse() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str| fs::write(folder.path().join(name), "<clickhouse/>").unwrap();
         write("config.xml");
         assert_eq!(names(folder.path()).unwrap(), ["config.xml"]);
-        for made in ["config.d", "conf.d", "keeper.d", "conf.d/folder.xml"] {
-            fs::create_dir(folder.path().join(made)).unwrap();
+        for name in ["config.d", "conf.d", "keeper.d", "conf.d/folder.xml"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
         }
         for name in
             ["config.d/b.xml", "config.d/a.xml", "conf.d/z.yaml", "conf.d/.h.xml", "conf.d/x.bak", "keeper.d/k.xml"]

@@ -9,7 +9,7 @@ use super::task_path::TaskPathFault;
 
 /// A fault of a command line whose flags are all well formed. It displays as one line, which names the flag.
 #[derive(Debug, Error)]
-pub enum Fault {
+pub(crate) enum ArgumentFault {
     /// A needed flag is missing.
     #[error("{flag} is missing: {purpose}")]
     Missing {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::args::config_files;
 use super::super::{Exit, Failure};
-use crate::task::{KeeperConfig, SystemSecrets};
+use crate::task::{KeeperConfig, SystemSecrets, TaskText};
 
 pub(crate) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
     let texts = config_files::read(file)?;
@@ -26,6 +26,11 @@ pub(crate) fn keeper_config(file: &Path) -> Result<KeeperConfig, Failure> {
 pub(crate) fn text(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file)
         .map_err(|error| Failure::new(Exit::BadInput, format!("cannot read {}: {error}", file.display())))
+}
+
+/// Reads the text of a task file.
+pub(crate) fn task_text(file: &Path) -> Result<TaskText, Failure> {
+    Ok(TaskText::new(text(file)?, name(file)))
 }
 
 pub(crate) fn name(file: &Path) -> String {

@@ -6,7 +6,7 @@ use tracing_subscriber::filter::Targets;
 /// The log level. The original has more levels than this program: `fatal` and `critical` let errors through, `notice`
 /// means `information`, `test` means `trace`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub(crate) enum Level {
     /// No lines.
     Off,
     /// Errors.
@@ -61,10 +61,10 @@ impl Level {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tracing::Level as Of;
+    use tracing::Level as TracingLevel;
 
     #[test]
-    fn every_name_of_the_original_is_understood() {
+    fn every_log_level_of_the_original_is_accepted() {
         for name in Level::NAMES.split([',', ' ', '(', ')']).filter(|word| !word.is_empty() && *word != "or") {
             assert!(Level::named(name).is_ok(), "{name}");
             assert_eq!(Level::named(name), Level::named(&name.to_uppercase()));
@@ -73,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn libraries_stay_quiet_below_trace() {
+    fn libraries_log_only_warnings_unless_the_level_is_trace() {
         let ours = "clickhouse_copier::worker";
-        assert!(Level::Debug.filter().would_enable(ours, &Of::DEBUG));
-        assert!(!Level::Debug.filter().would_enable("hyper::client", &Of::INFO));
-        assert!(Level::Debug.filter().would_enable("hyper::client", &Of::WARN));
-        assert!(Level::Trace.filter().would_enable("hyper::client", &Of::TRACE));
-        assert!(!Level::Error.filter().would_enable("hyper::client", &Of::WARN));
-        assert!(!Level::Off.filter().would_enable(ours, &Of::ERROR));
+        assert!(Level::Debug.filter().would_enable(ours, &TracingLevel::DEBUG));
+        assert!(!Level::Debug.filter().would_enable("hyper::client", &TracingLevel::INFO));
+        assert!(Level::Debug.filter().would_enable("hyper::client", &TracingLevel::WARN));
+        assert!(Level::Trace.filter().would_enable("hyper::client", &TracingLevel::TRACE));
+        assert!(!Level::Error.filter().would_enable("hyper::client", &TracingLevel::WARN));
+        assert!(!Level::Off.filter().would_enable(ours, &TracingLevel::ERROR));
     }
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use super::super::output::progress::Progress;
 use super::super::process::serving::{Serving, TokenSource};
 use super::address::{Address, addressed};
-use super::fault::Fault;
+use super::fault::ArgumentFault;
 use super::files::{absent_file, existing_file, folder_or_nothing, new_file};
 use super::flags;
 
-pub use super::flags::LogFormat;
+pub(crate) use super::flags::LogFormat;
 use super::flags::{
     CheckFlags, CleanupFlags, DashboardFlags, Flags, InitFlags, LookFlags, Measured, OrderFlags, PlanFlags,
     ProgressWish, ReverseFlags, ToFlags, Verb, VerifyFlags,
 };
 use super::level::Level;
-pub use super::options::{
-    CheckOptions, CleanupOptions, CommandOptions, DashboardOptions, InitOptions, Invocation, LogOptions, LookOptions,
+pub(crate) use super::options::{
+    CheckOptions, CleanupOptions, CommandOptions, CountsOptions, DashboardOptions, InitOptions, Invocation, LogOptions,
     PlanOptions, ReverseOptions, RunOptions, StatusOptions, Tries, VerifyOptions,
 };
 use crate::model::Node;
@@ -28,12 +28,14 @@ use crate::protocol::Order;
 use crate::worker::launch::Incremental;
 
 /// Checks the flags of a verb and returns its options. The first fault ends the check.
-pub(crate) fn checked(verb: Verb) -> Result<Invocation, Fault> {
+pub(crate) fn checked(verb: Verb) -> Result<Invocation, ArgumentFault> {
     match verb {
         Verb::Run(flags) => run(flags),
         Verb::Cleanup(flags) => cleanup(flags).map(Invocation::Cleanup),
         // The parser has answered these two verbs already.
-        Verb::Completions { .. } | Verb::Man => Err(Fault::Missing { flag: "a verb", purpose: "say what to do" }),
+        Verb::Completions { .. } | Verb::Man => {
+            Err(ArgumentFault::Missing { flag: "a verb", purpose: "say what to do" })
+        }
         Verb::Plan(flags) => plan(flags).map(Invocation::Plan),
         Verb::Status(flags) => status(flags),
         Verb::Dashboard(flags) => dashboard(flags).map(Invocation::Dashboard),
@@ -47,7 +49,7 @@ pub(crate) fn checked(verb: Verb) -> Result<Invocation, Fault> {
     }
 }
 
-fn plan(PlanFlags { command: flags, format, output }: PlanFlags) -> Result<PlanOptions, Fault> {
+fn plan(PlanFlags { command: flags, format, output }: PlanFlags) -> Result<PlanOptions, ArgumentFault> {
     let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
     Ok(PlanOptions {
         place: address_if_any(flags.address, task_file.as_deref())?,
@@ -58,14 +60,14 @@ fn plan(PlanFlags { command: flags, format, output }: PlanFlags) -> Result<PlanO
     })
 }
 
-fn status(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invocation, Fault> {
+fn status(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invocation, ArgumentFault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
     let watch = watch.map(|seconds| Duration::from_secs(seconds.into()));
     let log = log_to_standard_error(flags.log_level, flags.log_format)?;
-    Ok(Invocation::Look(LookOptions { address, format, watch, log }))
+    Ok(Invocation::Status(StatusOptions { address, format, watch, log }))
 }
 
-fn dashboard(flags: DashboardFlags) -> Result<DashboardOptions, Fault> {
+fn dashboard(flags: DashboardFlags) -> Result<DashboardOptions, ArgumentFault> {
     let DashboardFlags { command: flags, listen, token_env, token_file } = flags;
     Ok(DashboardOptions {
         address: addressed(flags.address, flags.task_file.as_deref())?.existing()?,
@@ -74,12 +76,12 @@ fn dashboard(flags: DashboardFlags) -> Result<DashboardOptions, Fault> {
     })
 }
 
-fn token(flag: &'static str, env: Option<String>, file: Option<&Path>) -> Result<Option<TokenSource>, Fault> {
+fn token(flag: &'static str, env: Option<String>, file: Option<&Path>) -> Result<Option<TokenSource>, ArgumentFault> {
     let file = file.map(|path| existing_file(flag, path)).transpose()?;
     Ok(env.map(TokenSource::Env).or(file.map(TokenSource::File)))
 }
 
-fn order(OrderFlags { command: flags, format }: OrderFlags, order: Order) -> Result<Invocation, Fault> {
+fn order(OrderFlags { command: flags, format }: OrderFlags, order: Order) -> Result<Invocation, ArgumentFault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
     Ok(Invocation::Command(CommandOptions {
         address,
@@ -90,12 +92,12 @@ fn order(OrderFlags { command: flags, format }: OrderFlags, order: Order) -> Res
 }
 
 /// Returns the log options of a verb that creates no log folder.
-fn log_to_standard_error(level: Level, format: LogFormat) -> Result<LogOptions, Fault> {
+fn log_to_standard_error(level: Level, format: LogFormat) -> Result<LogOptions, ArgumentFault> {
     let base_dir = folder_or_nothing("--base-dir", Path::new("."))?;
     Ok(LogOptions { level, format, base_dir, file: None, error_file: None })
 }
 
-fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
+fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, ArgumentFault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?;
     Ok(CleanupOptions {
         // A task that is named by its tables may have lost its state.
@@ -109,7 +111,7 @@ fn cleanup(flags: CleanupFlags) -> Result<CleanupOptions, Fault> {
     })
 }
 
-fn check(flags: CheckFlags) -> Result<CheckOptions, Fault> {
+fn check(flags: CheckFlags) -> Result<CheckOptions, ArgumentFault> {
     let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
     let place = address_if_any(flags.address, task_file.as_deref())?;
     Ok(CheckOptions {
@@ -120,7 +122,7 @@ fn check(flags: CheckFlags) -> Result<CheckOptions, Fault> {
     })
 }
 
-fn verify(flags: VerifyFlags) -> Result<VerifyOptions, Fault> {
+fn verify(flags: VerifyFlags) -> Result<VerifyOptions, ArgumentFault> {
     let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
     let day = |date: Option<time::Date>| {
         let date = date.unwrap_or_else(|| time::OffsetDateTime::now_utc().date());
@@ -133,7 +135,7 @@ fn verify(flags: VerifyFlags) -> Result<VerifyOptions, Fault> {
             Measured::Count => By::Count,
             Measured::Checksum => By::Checksum,
         },
-        sample: flags.sample.map(|(take, parts)| Sample { take, of: parts, day: day(flags.date) }),
+        sample: flags.sample.map(|(take, parts)| Sample { take, classes: parts, day: day(flags.date) }),
         repair: flags.repair,
         keys: usize::from(flags.keys),
         format: flags.format,
@@ -142,7 +144,7 @@ fn verify(flags: VerifyFlags) -> Result<VerifyOptions, Fault> {
 }
 
 /// Returns the address of the task. Returns `None` if the task has no state there: then its file says everything.
-fn address_if_any(address: flags::Address, task_file: Option<&Path>) -> Result<Option<Address>, Fault> {
+fn address_if_any(address: flags::Address, task_file: Option<&Path>) -> Result<Option<Address>, ArgumentFault> {
     let named = address.config_file.is_some() || address.state_dir.is_some() || address.task_path.is_some();
     let place = match addressed(address, task_file) {
         // A pipe has no folder for the state.
@@ -155,8 +157,8 @@ fn address_if_any(address: flags::Address, task_file: Option<&Path>) -> Result<O
     }
 }
 
-fn init(flags: InitFlags) -> Result<InitOptions, Fault> {
-    let missing = |flag, purpose| Fault::Missing { flag, purpose };
+fn init(flags: InitFlags) -> Result<InitOptions, ArgumentFault> {
+    let missing = |flag, purpose| ArgumentFault::Missing { flag, purpose };
     let from = flags.from.ok_or(missing("--from", "name a server to copy from"))?;
     let to = flags.to.ok_or(missing("--to", "name a server to copy to"))?;
     if flags.tables.is_empty() {
@@ -176,7 +178,7 @@ fn init(flags: InitFlags) -> Result<InitOptions, Fault> {
     })
 }
 
-fn reverse(flags: ReverseFlags) -> Result<ReverseOptions, Fault> {
+fn reverse(flags: ReverseFlags) -> Result<ReverseOptions, ArgumentFault> {
     let task_file = flags.task_file.map(|path| existing_file("--task-file", &path)).transpose()?;
     Ok(ReverseOptions {
         place: address_if_any(flags.address, task_file.as_deref())?,
@@ -190,15 +192,15 @@ fn reverse(flags: ReverseFlags) -> Result<ReverseOptions, Fault> {
     })
 }
 
-fn side(to: &str, details: ToFlags) -> Result<Side, Fault> {
+fn side(to: &str, details: ToFlags) -> Result<Side, ArgumentFault> {
     let mut node = server("--to", to)?;
     node.user = details.to_user.unwrap_or(node.user);
     Ok(Side { node, password_env: details.to_password_env, cluster: details.to_cluster })
 }
 
 /// Reads a server: `host`, `host:8123`, `[::1]:8123`, `http://host`, `https://host:8443`.
-fn server(flag: &'static str, text: &str) -> Result<Node, Fault> {
-    let fault = || Fault::Host { flag, text: text.to_owned() };
+fn server(flag: &'static str, text: &str) -> Result<Node, ArgumentFault> {
+    let fault = || ArgumentFault::Host { flag, text: text.to_owned() };
     let (rest, secure) = match text.split_once("://") {
         Some(("http", rest)) => (rest, false),
         Some(("https", rest)) => (rest, true),
@@ -220,7 +222,7 @@ fn server(flag: &'static str, text: &str) -> Result<Node, Fault> {
     Ok(Node { port: default_ports.0, http_port: port.unwrap_or(default_ports.1), secure, ..Node::new(host) })
 }
 
-fn run(flags: Flags) -> Result<Invocation, Fault> {
+fn run(flags: Flags) -> Result<Invocation, ArgumentFault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?;
     let log = LogOptions {
         level: flags.log_level,
@@ -230,7 +232,7 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
         error_file: flags.errorlog_file.map(|path| new_file("--errorlog-file", &path)).transpose()?,
     };
     if flags.status {
-        return Ok(Invocation::Status(StatusOptions { address: address.existing()?, log }));
+        return Ok(Invocation::Counts(CountsOptions { address: address.existing()?, log }));
     }
 
     let progress = progress(flags.progress, flags.daemon, log.format)?;
@@ -278,11 +280,11 @@ fn run(flags: Flags) -> Result<Invocation, Fault> {
     }))
 }
 
-fn progress(wish: ProgressWish, daemon: bool, format: LogFormat) -> Result<Progress, Fault> {
+fn progress(wish: ProgressWish, daemon: bool, format: LogFormat) -> Result<Progress, ArgumentFault> {
     // The bars move the cursor, which needs a terminal.
     let has_cursor = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     match wish {
-        ProgressWish::Bars if daemon || !has_cursor => Err(Fault::NoTerminal),
+        ProgressWish::Bars if daemon || !has_cursor => Err(ArgumentFault::NoTerminal),
         ProgressWish::Auto if has_cursor && !daemon && format == LogFormat::Text => Ok(Progress::Bars),
         ProgressWish::Bars => Ok(Progress::Bars),
         ProgressWish::Auto | ProgressWish::Lines => Ok(Progress::Lines),

@@ -14,7 +14,7 @@ fn run(arguments: &[&str]) -> RunOptions {
     }
 }
 
-/// What `arguments` mean after a config file and a task path that are fine.
+/// Returns the options of a command line with a valid configuration file, a valid task path and these arguments.
 fn try_run(arguments: &[&str]) -> Result<RunOptions, String> {
     let needed = ["clickhouse-copier", "--config-file=Cargo.toml", "--task-path=/task"];
     let line = needed.iter().chain(arguments).map(|word| (*word).into());
@@ -30,7 +30,7 @@ fn invocation(line: &[&str]) -> Invocation {
 }
 
 #[test]
-fn what_is_not_said_has_the_defaults_of_the_original() {
+fn missing_flags_have_the_defaults_of_the_original() {
     let here = std::env::current_dir().unwrap();
     let options = run(&[]);
     assert_eq!(
@@ -64,7 +64,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
             move_fault_probability: 0.0,
             jobs: Jobs::Adaptive,
             format: LogFormat::Text,
-            // Whether a terminal sees this test is not known.
+            // Depends on whether the test runs in a terminal.
             progress: options.progress,
             progress_every: Duration::from_secs(30),
             metrics: None,
@@ -77,7 +77,7 @@ fn what_is_not_said_has_the_defaults_of_the_original() {
 }
 
 #[test]
-fn the_config_file_is_named_in_every_documented_form() {
+fn the_config_file_is_accepted_in_every_documented_form() {
     let forms: [&[&str]; 9] = [
         &["--config", "Cargo.toml"],
         &["--config=Cargo.toml"],
@@ -104,7 +104,7 @@ fn the_config_file_is_named_in_every_documented_form() {
 }
 
 #[test]
-fn each_flag_means_what_it_says() {
+fn each_flag_sets_its_option() {
     let file = std::path::absolute("Cargo.toml").unwrap();
     assert_eq!(run(&["--task-file", "Cargo.toml"]).task_file, Some(file));
     assert!(run(&["--daemon"]).daemon);
@@ -131,8 +131,8 @@ fn each_flag_means_what_it_says() {
 }
 
 #[test]
-fn a_boolean_may_stand_alone_or_have_a_value() {
-    for (form, meant) in [
+fn a_boolean_flag_may_stand_alone_or_have_a_value() {
+    for (form, expected) in [
         (&["--task-upload-force"][..], true),
         (&["--task-upload-force", "true"], true),
         (&["--task-upload-force=1"], true),
@@ -141,26 +141,26 @@ fn a_boolean_may_stand_alone_or_have_a_value() {
         (&["--task-upload-force", "0"], false),
         (&["--task-upload-force", "--daemon"], true),
     ] {
-        assert_eq!(run(form).upload_force, meant, "{form:?}");
+        assert_eq!(run(form).upload_force, expected, "{form:?}");
     }
     assert!(try_run(&["--task-upload-force=maybe"]).unwrap_err().contains("--task-upload-force"));
 }
 
 #[test]
-fn a_flag_without_use_is_accepted_with_a_word_about_it() {
+fn a_flag_without_effect_is_accepted_with_a_notice() {
     assert!(run(&["--experimental-use-sample-offset", "1"]).notices[0].contains("no longer needed"));
     assert!(run(&["--experimental-use-sample-offset=0"]).notices.is_empty());
     assert!(run(&["--task-upload-force"]).notices[0].contains("--task-file"));
 }
 
 #[test]
-fn status_copies_nothing() {
-    let meant = invocation(&["clickhouse-copier", "-C", "Cargo.toml", "--task-path", "/t", "--status"]);
-    assert!(matches!(meant, Invocation::Status(StatusOptions { address, .. }) if address.task_path() == "/t"));
+fn the_flag_status_copies_nothing() {
+    let understood = invocation(&["clickhouse-copier", "-C", "Cargo.toml", "--task-path", "/t", "--status"]);
+    assert!(matches!(understood, Invocation::Counts(CountsOptions { address, .. }) if address.task_path() == "/t"));
 }
 
 #[test]
-fn cleanup_only_lists_unless_told_to_remove() {
+fn cleanup_only_lists_without_the_flag_remove() {
     let cleanup = |arguments: &[&str]| {
         let line = ["clickhouse-copier", "cleanup", "--conf", "Cargo.toml", "--task-path", "/t/"];
         match invocation(&[&line[..], arguments].concat()) {
@@ -178,7 +178,7 @@ fn cleanup_only_lists_unless_told_to_remove() {
 }
 
 #[test]
-fn without_zookeeper_the_task_file_says_where_the_task_is() {
+fn without_zookeeper_the_task_file_gives_the_state_folder_and_the_task_path() {
     let here = std::env::current_dir().unwrap();
     let address = |arguments: &[&str]| match understand(arguments.iter().map(|word| (*word).into())) {
         Ok(Invocation::Run(options)) => Ok(Address { task_file: None, ..options.address }),
@@ -208,7 +208,7 @@ fn without_zookeeper_the_task_file_says_where_the_task_is() {
     for (arguments, words) in [
         (&["copier", "--state-dir=s"][..], "--task-path is missing"),
         (&["copier", "--task-path=/t"], "--config-file is missing"),
-        // A pipe is read once and called otherwise the next time.
+        // A pipe can be read only once, and has another name the next time.
         (&["copier", "--task-file=/dev/null"], "--task-path is missing"),
         (&["copier", "--task-file=/dev/null", "--task-path=/t"], "--state-dir is missing"),
         (&["copier", "--task-file", simple, "--state-dir=Cargo.toml"], "not a folder"),
@@ -220,7 +220,7 @@ fn without_zookeeper_the_task_file_says_where_the_task_is() {
 }
 
 #[test]
-fn a_server_is_a_host_with_the_port_of_http() {
+fn a_server_is_given_as_a_host_with_its_http_port() {
     let read = |text: &str| server("--from", text).map(|node| (node.host, node.http_port, node.port, node.secure)).ok();
     for (text, expected) in [
         ("h", Some(("h", 8123, 9000, false))),
@@ -244,7 +244,7 @@ fn a_server_is_a_host_with_the_port_of_http() {
 }
 
 #[test]
-fn a_token_is_named_and_never_written() {
+fn a_token_comes_from_a_variable_or_a_file_and_never_from_the_command_line() {
     let read = |more: &[&str]| {
         let line = [&["copier", "dashboard", "--config=Cargo.toml", "--task-path=/t"], more].concat();
         match understand(line.iter().map(|word| (*word).into())) {

@@ -16,17 +16,17 @@ use crate::worker::limits::concurrency::Jobs;
 
 /// The verb to perform, with its options.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Invocation {
+pub(crate) enum Invocation {
     /// Copy the tables of a task.
     Run(RunOptions),
     /// Print the counts of `--status`.
-    Status(StatusOptions),
+    Counts(CountsOptions),
     /// List the tables and statements that a dead task left, and remove them on request.
     Cleanup(CleanupOptions),
     /// Pause, resume or cancel a task.
     Command(CommandOptions),
     /// Show the progress of a task.
-    Look(LookOptions),
+    Status(StatusOptions),
     /// Serve a page about a task.
     Dashboard(DashboardOptions),
     /// Show what a run would do.
@@ -43,229 +43,229 @@ pub enum Invocation {
 
 /// The options of `plan`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlanOptions {
+pub(crate) struct PlanOptions {
     /// See [`CheckOptions::place`].
-    pub place: Option<Address>,
+    pub(crate) place: Option<Address>,
     /// The task file. It existed when the command line was read; it may be a pipe.
-    pub task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The file for the plan. It did not exist when the command line was read.
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `status`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LookOptions {
+pub(crate) struct StatusOptions {
     /// The address of the task.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The pause between two outputs, which repeat until the task ends. `None`: one output.
-    pub watch: Option<Duration>,
+    pub(crate) watch: Option<Duration>,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `dashboard`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DashboardOptions {
+pub(crate) struct DashboardOptions {
     /// The address of the task.
-    pub address: Address,
+    pub(crate) address: Address,
     /// Where the page is served, and to whom.
-    pub serving: Serving,
+    pub(crate) serving: Serving,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `pause`, `resume` and `cancel`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CommandOptions {
+pub(crate) struct CommandOptions {
     /// The address of the task.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The order for the task's workers.
-    pub order: Order,
+    pub(crate) order: Order,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `run`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// The address of the task.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The task file, which is stored if the path has no task. It existed when the command line was read; it may be a
     /// pipe.
-    pub task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
     /// Whether the task file replaces the stored description.
-    pub upload_force: bool,
+    pub(crate) upload_force: bool,
     /// The file of the plan that the run must follow. It existed when the command line was read.
-    pub plan: Option<PathBuf>,
+    pub(crate) plan: Option<PathBuf>,
     /// Set to begin a finished task again and copy the changes since.
-    pub incremental: Option<Incremental>,
+    pub(crate) incremental: Option<Incremental>,
     /// Whether the process continues in the background once work has begun.
-    pub daemon: bool,
+    pub(crate) daemon: bool,
     /// The file mode mask of the background process.
-    pub umask: Option<u32>,
+    pub(crate) umask: Option<u32>,
     /// The file for the process id.
-    pub pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// The log: its level and its files.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
     /// Whether the run never drops a partition.
-    pub safe_mode: bool,
+    pub(crate) safe_mode: bool,
     /// The highest number of tries of each step.
-    pub tries: Tries,
+    pub(crate) tries: Tries,
     /// The pause between two tries: at least 100 ms, as in the original.
-    pub retry_delay: Duration,
+    pub(crate) retry_delay: Duration,
     /// The probability, 0 to 1, that copying a piece fails on purpose.
-    pub copy_fault_probability: f64,
+    pub(crate) copy_fault_probability: f64,
     /// The probability, 0 to 1, that attaching a piece fails on purpose.
-    pub move_fault_probability: f64,
+    pub(crate) move_fault_probability: f64,
     /// How many pieces are copied at once.
-    pub jobs: Jobs,
+    pub(crate) jobs: Jobs,
     /// The format of the report on standard output.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// How progress is shown.
-    pub progress: Progress,
+    pub(crate) progress: Progress,
     /// The pause between two lines of progress.
-    pub progress_every: Duration,
+    pub(crate) progress_every: Duration,
     /// Where the worker's metrics are served, and to whom.
-    pub metrics: Option<Serving>,
+    pub(crate) metrics: Option<Serving>,
     /// The files for the final report. Their folders existed when the command line was read.
-    pub report: Vec<PathBuf>,
+    pub(crate) report: Vec<PathBuf>,
     /// The shell command for a finished task.
-    pub on_finish: Option<String>,
+    pub(crate) on_finish: Option<String>,
     /// The shell command for an exit code other than 0.
-    pub on_failure: Option<String>,
+    pub(crate) on_failure: Option<String>,
     /// Warnings about these flags.
-    pub notices: Vec<&'static str>,
+    pub(crate) notices: Vec<&'static str>,
 }
 
 /// The options of `--status`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StatusOptions {
+pub(crate) struct CountsOptions {
     /// The address of the task.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The log: standard error only. The command creates no log folder.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `cleanup`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CleanupOptions {
+pub(crate) struct CleanupOptions {
     /// The address of the task.
-    pub address: Address,
+    pub(crate) address: Address,
     /// A task file that names the servers to search. It existed when the command line was read; it may be a pipe.
-    pub task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
     /// Whether the removable tables and statements are removed.
-    pub remove: bool,
+    pub(crate) remove: bool,
     /// Whether the task's records are removed afterwards.
-    pub forget: bool,
+    pub(crate) forget: bool,
     /// The identity of the task, instead of that of the task at the path.
-    pub task_id: Option<TaskId>,
+    pub(crate) task_id: Option<TaskId>,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `check`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// The address of the task, if the task has state there. Without it there is a task file.
-    pub place: Option<Address>,
+    pub(crate) place: Option<Address>,
     /// The task file. It existed when the command line was read; it may be a pipe.
-    pub task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `verify`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct VerifyOptions {
+pub(crate) struct VerifyOptions {
     /// See [`CheckOptions::place`].
-    pub place: Option<Address>,
+    pub(crate) place: Option<Address>,
     /// The task file. It existed when the command line was read; it may be a pipe.
-    pub task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
     /// The measure of the comparison.
-    pub by: By,
+    pub(crate) by: By,
     /// The partitions to compare; `None` means all.
-    pub sample: Option<Sample>,
+    pub(crate) sample: Option<Sample>,
     /// Whether partitions that differ are copied again.
-    pub repair: bool,
+    pub(crate) repair: bool,
     /// The highest number of differing keys to print for a partition.
-    pub keys: usize,
+    pub(crate) keys: usize,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `init`. The passwords are not read from the environment yet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct InitOptions {
+pub(crate) struct InitOptions {
     /// The tables to copy, and the two sides.
-    pub copy: FirstCopy,
+    pub(crate) copy: FirstCopy,
     /// The XML file that names the trusted TLS certificates. It existed when the command line was read.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The new task file, which did not exist when the command line was read. `None`: standard output.
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The options of `reverse`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReverseOptions {
+pub(crate) struct ReverseOptions {
     /// See [`CheckOptions::place`].
-    pub place: Option<Address>,
+    pub(crate) place: Option<Address>,
     /// The task file. It existed when the command line was read; it may be a pipe.
-    pub task_file: Option<PathBuf>,
+    pub(crate) task_file: Option<PathBuf>,
     /// The side to restore to, if it is not the one that the task copied from. Its password is not read from the
     /// environment yet.
-    pub to: Option<Side>,
+    pub(crate) to: Option<Side>,
     /// The database to restore into, if it is another one.
-    pub database: Option<String>,
+    pub(crate) database: Option<String>,
     /// The sharding key of the reverse task.
-    pub sharding_key: Option<String>,
+    pub(crate) sharding_key: Option<String>,
     /// See [`InitOptions::output`].
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// The output format.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The log: standard error only.
-    pub log: LogOptions,
+    pub(crate) log: LogOptions,
 }
 
 /// The highest number of tries of each step before it counts as failed; each is at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tries {
+pub(crate) struct Tries {
     /// Tries of a whole table.
-    pub table: u32,
+    pub(crate) table: u32,
     /// Tries of a partition of a shard.
-    pub partition: u32,
+    pub(crate) partition: u32,
     /// Tries of attaching a copied piece to the target table.
-    pub attach: u32,
+    pub(crate) attach: u32,
 }
 
 /// The options of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogOptions {
+pub(crate) struct LogOptions {
     /// The level.
-    pub level: Level,
+    pub(crate) level: Level,
     /// The format of a line.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// The folder for the launch's log folder; it need not exist.
-    pub base_dir: PathBuf,
+    pub(crate) base_dir: PathBuf,
     /// A file instead of `log.log` in the launch's folder.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// A file instead of `log.err.log` in the launch's folder.
-    pub error_file: Option<PathBuf>,
+    pub(crate) error_file: Option<PathBuf>,
 }

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// A fault of the path. The text follows "--task-path ".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum TaskPathFault {
+pub(crate) enum TaskPathFault {
     /// The path is relative or empty.
     #[error("{0:?} is not absolute: it must begin with '/', as in /clickhouse/copytasks/task1")]
     Relative(String),
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_paths_have_one_form() {
+    fn valid_paths_are_normalised() {
         for (typed, meant) in [
             ("/a", "/a"),
             ("/a/", "/a"),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_named() {
+    fn each_error_in_a_path_is_named() {
         for (typed, words) in [
             ("", "not absolute"),
             ("a/b", "not absolute"),

@@ -6,23 +6,24 @@ use super::super::args::options::CheckOptions;
 use super::super::exit::failure;
 use super::super::output::{print, print_object};
 use super::super::{Exit, Failure, Interrupt};
-use crate::cli::args::input::{name, text};
+use crate::cli::args::input::task_text;
 use crate::operations::check::{Request, observe};
+use crate::operations::location::TaskLocation;
 use crate::report::check::{CheckReport, CheckResult, judge};
 
 /// Checks everything that a run needs. Creates nothing. The first signal ends it at once.
 pub(crate) async fn check(options: CheckOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
-    let description =
-        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
-    let (servers, coordinator) = match &options.place {
+    let description = options.task_file.as_deref().map(task_text).transpose()?;
+    let (servers, location) = match &options.place {
         Some(address) => {
             let clients = clients_of(address)?;
-            (clients.client, Some((clients.coordinator, address.task_path().to_owned())))
+            let task_path = address.task_path().to_owned();
+            (clients.client, Some(TaskLocation { coordinator: clients.coordinator, task_path }))
         }
         None => (servers(None)?, None),
     };
     let request = Request {
-        coordinator,
+        location,
         client: servers.clone(),
         inspector: servers,
         secrets: secrets_at(options.place.as_ref(), own(&description)),

@@ -7,7 +7,7 @@ use super::super::exit::{chain, failure};
 use super::super::output::shell_word::shell_word;
 use super::super::output::{print, print_object, say};
 use super::super::{Exit, Failure, Interrupt, PROGRAM};
-use crate::cli::args::input::{name, text};
+use crate::cli::args::input::{name, task_text};
 use crate::model::counted;
 use crate::operations::cleanup::{Cleaner, Findings, Removal, Request, Standing};
 use crate::planning::errors::RunError;
@@ -16,8 +16,7 @@ use crate::report::leftovers::CleanupReport;
 /// Lists the tables and statements that a dead task left, and removes them on request.
 pub(crate) async fn cleanup(options: CleanupOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let clients = clients_of(&options.address)?;
-    let description =
-        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
+    let description = options.task_file.as_deref().map(task_text).transpose()?;
     let request = Request {
         client: clients.client,
         coordinator: clients.coordinator,
@@ -159,6 +158,9 @@ fn advice(found: &Findings, options: &CleanupOptions) -> String {
 /// Returns what becomes of the task in the coordinator.
 fn standing(found: &Findings) -> &'static str {
     match found.standing {
+        Standing::Absent if found.has_leftovers_of_unknown_tasks() => {
+            "There is no task here. Tables of unknown tasks are on the servers: --task-id says whose may go."
+        }
         Standing::Absent => "There is no task here, and nothing of one is on the servers that answered.",
         Standing::Named => "",
         Standing::HalfForgotten => "The task is half removed from the coordinator: --remove --forget removes the rest.",
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_of_a_cleanup_has_its_exit_code() {
+    fn each_result_of_a_cleanup_has_its_exit_code() {
         let failed = Removal { failed: vec!["that one".into()], ..Removal::default() };
         let interrupted = Removal { interrupted: true, ..Removal::default() };
         for (silent, removal, code) in [

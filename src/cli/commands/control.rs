@@ -113,7 +113,7 @@ async fn statements_ended(options: &CommandOptions) -> Result<Vec<String>, Failu
             let running: Vec<String> = overview
                 .statements
                 .iter()
-                .map(|(node, _, running)| format!("{} on {node}", running.query_id))
+                .map(|statement| format!("{} on {}", statement.running.query_id, statement.node))
                 .collect();
             if let Err(error) =
                 say(options.format, &format!("Waiting until these statements end: {}", running.join(", ")))
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_of_an_order_has_its_exit_code() {
+    fn each_result_of_an_order_has_its_exit_code() {
         let failed = Removal { failed: vec!["that one".into()], ..Removal::default() };
         let interrupted = Removal { interrupted: true, ..Removal::default() };
         for (outcome, code) in [

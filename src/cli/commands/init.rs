@@ -12,7 +12,7 @@ use super::super::{Exit, Failure, Interrupt, PROGRAM};
 use crate::model::{Secret, is_obeyed};
 use crate::operations::init::{self, Servers, Side};
 use crate::report::proposal::ProposalReport;
-use crate::task::{SecretSource, Sketch, SystemSecrets, Task};
+use crate::task::{SecretSource, Sketch, SystemSecrets, TaskText};
 
 /// Asks the servers and writes the file. Creates nothing else. The first signal ends it at once.
 pub(crate) async fn init(options: InitOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
@@ -60,16 +60,17 @@ pub(crate) fn write(sketch: &Sketch, output: Option<&Path>, format: LogFormat) -
         );
         return Err(Failure::new(Exit::Failed, why));
     }
-    let task = Task::parse(&xml, &SystemSecrets)
-        .map_err(|faults| Failure::new(Exit::BadInput, faults.in_file("the task file that would be written")))?;
+    let file = TaskText::new(xml, "the task file that would be written")
+        .parse(&SystemSecrets)
+        .map_err(|faults| Failure::new(Exit::BadInput, faults))?;
     if let Some(path) = output {
-        files::make(path, &xml, files::Readers::OwnerOnly)?;
+        files::make(path, &file.text, files::Readers::OwnerOnly)?;
     }
     match (format, output) {
         (LogFormat::Json, _) => {
-            print_object(&ProposalReport::of(sketch, &xml, &task.task, output))?;
+            print_object(&ProposalReport::of(sketch, &file, output))?;
         }
-        (LogFormat::Text, None) => print(xml.trim_end())?,
+        (LogFormat::Text, None) => print(file.text.trim_end())?,
         (LogFormat::Text, Some(path)) => {
             let shown = path.display();
             print(&format!("{shown} is written. What would go wrong with it: {PROGRAM} check --task-file {shown}"))?;

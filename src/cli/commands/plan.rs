@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::args::address::{TaskText, read_task};
+use super::super::args::address::{TaskInput, read_task};
 use super::super::args::flags::LogFormat;
 use super::super::args::options::PlanOptions;
 use super::super::exit::failure;
@@ -25,9 +25,9 @@ pub(crate) async fn plan(options: PlanOptions, interrupt: Interrupt) -> Result<E
 }
 
 async fn planned(options: PlanOptions) -> Result<Exit, Failure> {
-    let TaskText { http, text, file, secrets } = read_task(options.place, options.task_file.as_deref()).await?;
+    let TaskInput { http, text, secrets } = read_task(options.place, options.task_file.as_deref()).await?;
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let document = make_plan(http, secrets.as_ref(), (&text, &file), host).await.map_err(failure)?;
+    let document = make_plan(http, secrets.as_ref(), text, host).await.map_err(failure)?;
     match options.format {
         LogFormat::Text => print(&PlanText(&document).to_string())?,
         LogFormat::Json => print_object(&document)?,

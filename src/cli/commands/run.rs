@@ -1,8 +1,8 @@
 //! `run` and `--status`: makes the clients from the configuration, starts a worker, and reports the result.
 
-use super::super::args::address::{Coordination, clients_of, coordinator_of, own};
+use super::super::args::address::{Coordination, clients_of, coordinator_of};
 use super::super::args::flags::LogFormat;
-use super::super::args::options::{RunOptions, StatusOptions};
+use super::super::args::options::{CountsOptions, RunOptions};
 use super::super::output::logs::Logs;
 use super::super::output::{print, print_json, progress};
 use super::super::process::after_run::{AfterRun, RunFacts};
@@ -11,7 +11,7 @@ use super::super::process::pid_file::PidFile;
 use super::super::process::systemd;
 use super::super::{Exit, Failure, Interrupt};
 use super::plan::read_plan;
-use crate::cli::args::input::{name, text};
+use crate::cli::args::input::task_text;
 use crate::cli::exit::failure;
 use crate::client::http::served_connections;
 use crate::coordinator::CLOSE_ZOOKEEPER;
@@ -19,10 +19,11 @@ use crate::model::counted;
 use crate::planning::errors::RunError;
 use crate::report::Report;
 use crate::runtime::random::Randomness;
-use crate::task::{SystemSecrets, Task};
+use crate::task::SystemSecrets;
 use crate::worker::context::WorkerOptions;
 use crate::worker::ending::{Ending, Summary};
 use crate::worker::launch::Launch;
+use crate::worker::retry_policy::RetryPolicy;
 use crate::{web, worker};
 
 /// Copies the tables of the task.
@@ -66,30 +67,31 @@ async fn copy(
         let place = clients.coordinator.place();
         tracing::warn!("everybody who reaches {place} can change this task there: {CLOSE_ZOOKEEPER}");
     }
-    let description =
-        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
     // A wrong task is reported before any server or coordinator is asked.
-    let parsed = description.as_ref().map(|(text, file)| {
-        let parsed = Task::parse(text, &SystemSecrets);
-        parsed.map_err(|faults| Failure::new(Exit::BadInput, faults.in_file(file)))
+    let description = options.task_file.as_deref().map(|file| {
+        let parsed = task_text(file)?.parse(&SystemSecrets);
+        parsed.map_err(|faults| Failure::new(Exit::BadInput, faults))
     });
-    let task = parsed.transpose()?.map(|parsed| parsed.task);
-    let agreed = options.plan.as_deref().map(|path| read_plan(path, task.as_ref())).transpose()?;
+    let description = description.transpose()?;
+    let task = description.as_ref().map(|file| file.task.as_ref());
+    let agreed = options.plan.as_deref().map(|path| read_plan(path, task)).transpose()?;
     let (host, randomness) = (gethostname::gethostname().to_string_lossy().into_owned(), Randomness::fair());
     let launch = Launch {
         client: clients.client,
         coordinator: clients.coordinator,
-        secrets: options.address.secrets(own(&description)),
+        secrets: options.address.secrets(description.as_ref().map(|file| file.text.as_str())),
         task_path: options.address.task_path().to_owned(),
         description,
         upload_force: options.upload_force,
         agreed,
         incremental: options.incremental,
         worker_options: WorkerOptions {
-            tries: options.tries.partition,
-            publication_tries: options.tries.attach,
-            rounds: options.tries.table,
-            retry_delay: options.retry_delay,
+            retry: RetryPolicy {
+                piece_attempts: options.tries.partition,
+                publication_attempts: options.tries.attach,
+                rounds: options.tries.table,
+                first_pause: options.retry_delay,
+            },
             stall_timeout: options.address.servers.stall,
             copy_fault_probability: options.copy_fault_probability,
             move_fault_probability: options.move_fault_probability,
@@ -140,14 +142,14 @@ async fn beside<T>(served: Option<impl Future<Output = ()>>, work: impl Future<O
 }
 
 /// Prints the progress of the task on standard output, as the original wrote it.
-pub(crate) async fn status(options: StatusOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+pub(crate) async fn status(options: CountsOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     tokio::select! {
         outcome = print_counts(options) => outcome,
         () = interrupt.finish() => Ok(Exit::Interrupted),
     }
 }
 
-async fn print_counts(options: StatusOptions) -> Result<Exit, Failure> {
+async fn print_counts(options: CountsOptions) -> Result<Exit, Failure> {
     let coordinator = coordinator_of(&options.address)?;
     let task_path = options.address.task_path();
     let session = coordinator.session().await?;
@@ -254,10 +256,10 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use super::{Ending, Exit, LogFormat, RunError, Summary, Task, failure, report_result};
+    use super::{Ending, Exit, LogFormat, RunError, Summary, failure, report_result};
     use crate::protocol::account::Findings;
     use crate::protocol::{TaskId, TaskRecord};
-    use crate::task::GivenSecrets;
+    use crate::task::{GivenSecrets, Task};
 
     const TASK: &str = "<clickhouse><remote_servers><c><shard><replica><host>h</host></replica></shard></c></remote_servers>
         <tables><t><cluster_pull>c</cluster_pull><database_pull>a</database_pull><table_pull>t</table_pull>
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn each_ending_of_a_run_has_its_exit_code() {
+    fn each_result_of_a_run_has_its_exit_code() {
         for (ending, code) in [
             (Ending::WasFinished, 0),
             (Ending::Finished, 0),

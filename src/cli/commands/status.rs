@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::args::address::clients_of;
 use super::super::args::flags::LogFormat;
-use super::super::args::options::LookOptions;
+use super::super::args::options::StatusOptions;
 use super::super::exit::failure;
 use super::super::output::{Reader, print_again, print_next, print_object};
 use super::super::{Exit, Failure, Interrupt};
@@ -13,7 +13,7 @@ use crate::operations::status::TaskReader;
 use crate::report::status::{Speedometer, Status, TaskState};
 
 /// Shows the state of the task. Ends with [`Exit::Partial`] if partitions have failed for good.
-pub(crate) async fn status(options: LookOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
+pub(crate) async fn status(options: StatusOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
     let clients = clients_of(&options.address)?;
     let path = options.address.task_path();
     let opened =
@@ -29,7 +29,7 @@ pub(crate) async fn status(options: LookOptions, interrupt: Interrupt) -> Result
     outcome
 }
 
-async fn watch(reader: &mut TaskReader, options: &LookOptions) -> Result<Exit, Failure> {
+async fn watch(reader: &mut TaskReader, options: &StatusOptions) -> Result<Exit, Failure> {
     let mut speed = Speedometer::default();
     loop {
         let overview = reader.read().await.map_err(failure)?;
@@ -46,7 +46,7 @@ async fn watch(reader: &mut TaskReader, options: &LookOptions) -> Result<Exit, F
     }
 }
 
-fn show(status: &Status, options: &LookOptions) -> Result<Reader, Failure> {
+fn show(status: &Status, options: &StatusOptions) -> Result<Reader, Failure> {
     Ok(match options.format {
         // With `--watch`, each object stands on one line.
         LogFormat::Json if options.watch.is_some() => print_next(status)?,
@@ -68,7 +68,7 @@ mod tests {
     use super::{TaskState, exit};
 
     #[test]
-    fn a_look_at_a_task_with_failed_partitions_has_its_exit_code() {
+    fn the_status_of_a_failed_task_has_its_exit_code() {
         assert_eq!(exit(TaskState::Failed) as u8, 3);
         for state in [TaskState::Planning, TaskState::Idle, TaskState::Cancelled, TaskState::Finished] {
             assert_eq!(exit(state) as u8, 0, "{state:?}");

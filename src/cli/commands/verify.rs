@@ -7,24 +7,25 @@ use super::super::exit::failure;
 use super::super::output::{print, print_object};
 use super::super::{Exit, Failure, Interrupt};
 use super::repair::Repair;
-use crate::cli::args::input::{name, text};
+use crate::cli::args::input::task_text;
+use crate::operations::location::TaskLocation;
 use crate::operations::verify::{Request, compare};
 use crate::report::verify::{ComparisonResult, VerifyReport};
 
 /// Compares the copied rows with their source. Changes nothing without `--repair`. A signal ends a comparison at once,
 /// and a repair in the same way as a run.
 pub(crate) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Result<Exit, Failure> {
-    let description =
-        options.task_file.as_deref().map(|file| Ok::<_, Failure>((text(file)?, name(file)))).transpose()?;
-    let (client, coordinator) = match &options.place {
+    let description = options.task_file.as_deref().map(task_text).transpose()?;
+    let (client, location) = match &options.place {
         Some(address) => {
             let clients = clients_of(address)?;
-            (clients.client, Some((clients.coordinator, address.task_path().to_owned())))
+            let task_path = address.task_path().to_owned();
+            (clients.client, Some(TaskLocation { coordinator: clients.coordinator, task_path }))
         }
         None => (servers(None)?, None),
     };
     let mut request = Request {
-        coordinator,
+        location,
         client,
         secrets: secrets_at(options.place.as_ref(), own(&description)),
         description,
@@ -45,7 +46,7 @@ pub(crate) async fn verify(options: VerifyOptions, interrupt: Interrupt) -> Resu
     if let Some(exit) = repair.run(&request, &chosen, &interrupt).await? {
         return Ok(exit);
     }
-    let has_unrepairable = report.different() > chosen.iter().map(|(_, partitions)| partitions.len()).sum();
+    let has_unrepairable = report.different() > chosen.iter().map(|chosen| chosen.partitions.len()).sum();
     request.only = Some(chosen);
     let Some(repaired) = compare_and_print(&request, &options, &interrupt).await? else { return Ok(Exit::Interrupted) };
     Ok(match exit(&repaired) {

@@ -45,12 +45,12 @@ const PANIC_LOCK_TRIES: u32 = 50;
 const PANIC_LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 impl LateFile {
-    pub fn new(format: LogFormat, terminal: Option<Terminal>) -> LateFile {
+    pub(crate) fn new(format: LogFormat, terminal: Option<Terminal>) -> LateFile {
         LateFile { state: Arc::default(), format, terminal }
     }
 
     /// Opens the file. The lines so far are written first.
-    pub fn open(&self, path: &Path, rotation: Rotation) -> io::Result<()> {
+    pub(crate) fn open(&self, path: &Path, rotation: Rotation) -> io::Result<()> {
         let file = LogFile::open(path, rotation)?;
         let mut state = self.locked();
         state.file = Some(file);
@@ -87,7 +87,7 @@ impl LateFile {
     }
 
     /// Reports on standard error how many lines are in no file.
-    pub fn report_lost(&self) {
+    pub(crate) fn report_lost(&self) {
         let state = self.locked();
         let notice = state.file.as_ref().filter(|_| state.lost > 0).map(|file| {
             format!("{} are missing in {}: {}", counted_lines(state.lost), file.path().display(), state.reason)
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_from_before_the_file_come_first_in_it() {
+    fn lines_from_before_the_file_was_opened_come_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.log");
         let mut late = late();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_were_lost_are_counted_where_they_would_stand() {
+    fn lost_lines_are_counted_at_their_place_in_the_file() {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("logs");
         let path = folder.join("log.log");
@@ -203,7 +203,7 @@ mod tests {
 
     /// A panic while the state is locked is not logged, and blocks no thread.
     #[test]
-    fn a_panic_never_waits_for_itself() {
+    fn a_panic_while_the_log_is_locked_does_not_deadlock() {
         let folder = tempfile::tempdir().unwrap();
         let late = late();
         late.open(&folder.path().join("log.log"), Rotation::default()).unwrap();

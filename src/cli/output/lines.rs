@@ -28,6 +28,9 @@ use crate::model::{printable, printable_json};
 
 /// The field with the name of a job, which begins its lines of text. The other fields name the job in JSON.
 const JOB: &str = "job";
+/// The field of an event whose message begins with the name of the table, so that its line does not begin with the name
+/// of the job. No line shows it.
+const NAMES_TABLE: &str = "names_table";
 /// The fields that a text line has in its sentence.
 const SENTENCE_FIELDS: [&str; 8] = ["task", "worker", "table", "partition", "batch", "piece", "attempt", "node"];
 
@@ -100,12 +103,11 @@ impl LineFields {
         }
     }
 
-    /// Returns the sentence of a text line. A sentence that does not begin with the table begins with the name of its
-    /// job.
+    /// Returns the sentence of a text line. It begins with the name of its job if the message does not name the table.
     fn sentence(&self) -> String {
         let message = self.text("message");
         let mut sentence = String::new();
-        if self.0.contains_key(JOB) && !message.starts_with("table ") {
+        if self.0.contains_key(JOB) && !self.0.contains_key(NAMES_TABLE) {
             sentence.push_str(&self.text(JOB));
             if self.0.contains_key("attempt") {
                 sentence.push_str(", attempt ");
@@ -116,7 +118,10 @@ impl LineFields {
         sentence.push_str(&message);
         for name in self.0.keys() {
             // An event of the `log` crate has fields about its place in the source.
-            if !SENTENCE_FIELDS.contains(name) && ![JOB, "message"].contains(name) && !name.starts_with("log.") {
+            if !SENTENCE_FIELDS.contains(name)
+                && ![JOB, NAMES_TABLE, "message"].contains(name)
+                && !name.starts_with("log.")
+            {
                 let _ = write!(sentence, " {name}={}", self.text(name));
             }
         }
@@ -210,7 +215,7 @@ impl LineFields {
             }
         }
         let others = self.0.iter().filter(|(name, _)| {
-            let reserved = [JOB, "message", "timestamp", "level", "target"];
+            let reserved = [JOB, NAMES_TABLE, "message", "timestamp", "level", "target"];
             !SENTENCE_FIELDS.contains(name) && !reserved.contains(name) && !name.starts_with("log.")
         });
         for (name, value) in others {
@@ -231,9 +236,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_it_is_about_once() {
+    fn a_log_line_names_its_job_once() {
         let job = "table hits piece 3 (partition 201801, source shard 1)";
-        let of = |message: &str| {
+        let with_message = |message: &str| {
             fields(&[
                 (JOB, job.into()),
                 ("table", "hits".into()),
@@ -244,10 +249,15 @@ mod tests {
             ])
         };
         let own = format!("{job}: 5 rows copied in 0.1 s (attempt 2)");
-        assert_eq!(of(&own).sentence(), own);
-        assert_eq!(of("a:9000: cannot drop x").sentence(), format!("{job}, attempt 2: a:9000: cannot drop x"));
+        let mut named = with_message(&own);
+        named.0.insert(NAMES_TABLE, true.into());
+        assert_eq!(named.sentence(), own);
+        assert_eq!(
+            with_message("a:9000: cannot drop x").sentence(),
+            format!("{job}, attempt 2: a:9000: cannot drop x")
+        );
         assert_eq!(fields(&[("message", "done".into()), ("task", "f00".into())]).sentence(), "done");
-        let line = of(&own).json("now", "INFO", "here").unwrap();
+        let line = named.json("now", "INFO", "here").unwrap();
         assert_eq!(
             line,
             format!(
@@ -258,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_does_not_obey_a_server() {
+    fn control_characters_in_a_message_are_escaped() {
         assert_eq!(fields(&[("message", "a\x1b[2Jb\nc".into())]).sentence(), "a\\u{1b}[2Jb\nc");
     }
 }

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 /// The limits of rotation: the size of a log file, and the number of old files (`log.log.1` is the youngest).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
+pub(crate) struct Rotation {
     /// The size in bytes after which a file is full. The last line is not cut.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// The number of old files that are kept.
-    pub files: usize,
+    pub(crate) files: usize,
 }
 
 impl Default for Rotation {
@@ -60,7 +60,7 @@ pub(crate) struct LogFile {
 
 impl LogFile {
     /// Opens the file, and creates it if it is missing. Its folder must exist.
-    pub fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let mut log =
             Self { path: path.to_owned(), rotation, file: None, regular: false, bytes: 0, has_partial_line: false };
         log.set_file(open(path)?)?;
@@ -68,12 +68,12 @@ impl LogFile {
     }
 
     /// Returns the path of the file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Writes one or more lines to this file or, after a rotation, to the next one.
-    pub fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.regular && self.bytes >= self.rotation.bytes as u64 {
             self.rotate();
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_is_set_aside_and_only_so_many_are_kept() {
+    fn a_full_log_file_is_rotated_and_the_number_of_old_files_is_limited() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.log");
         let mut log = LogFile::open(&path, Rotation { bytes: 10, files: 2 }).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_vanishes_is_made_anew_before_and_at_a_rotation() {
+    fn a_removed_log_folder_is_created_again_before_and_at_a_rotation() {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("a/b");
         fs::create_dir_all(&folder).unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_an_error_until_it_can() {
+    fn each_write_fails_until_the_log_folder_can_be_created() {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("logs");
         fs::create_dir(&folder).unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_never_set_aside() {
+    fn a_device_is_never_rotated() {
         let mut full = LogFile::open(Path::new("/dev/full"), Rotation { bytes: 0, files: 2 }).unwrap();
         assert_eq!(full.write(b"1\n").unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert!(!full.regular && Path::new("/dev/full").exists());

@@ -24,14 +24,14 @@ use super::complain;
 use super::late_file::LateFile;
 use super::lines::{JsonLines, SpanFields, TextLines};
 
-pub use super::log_file::Rotation;
+pub(crate) use super::log_file::Rotation;
 use super::log_file::folders;
 use super::terminal::Terminal;
 use super::warnings::Warnings;
 
 /// The reason why logging could not be set up.
 #[derive(Debug, Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// This process has a logger already.
     #[error("cannot set up logging")]
     Install(#[source] TryInitError),
@@ -55,7 +55,7 @@ pub enum LogError {
 
 /// The logging of this process. Its files may not be open yet.
 #[derive(Debug)]
-pub struct Logs {
+pub(crate) struct Logs {
     options: LogOptions,
     terminal: Terminal,
     warnings: Warnings,
@@ -65,20 +65,20 @@ pub struct Logs {
 
 /// The open log files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPlaces {
+pub(crate) struct LogPlaces {
     /// The launch's folder; `None` if both files are elsewhere.
-    pub folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     /// The file with all lines at the level.
-    pub all: PathBuf,
+    pub(crate) all: PathBuf,
     /// The file with warnings and errors.
-    pub errors: PathBuf,
+    pub(crate) errors: PathBuf,
 }
 
 impl Logs {
     /// Makes this the logging of the whole process. With `to_person`, standard error receives lines of information and
     /// above: lines about single statements go to the file only. It receives errors at every level, so nothing fails in
     /// silence. A panic becomes a line too.
-    pub fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
+    pub(crate) fn install(options: &LogOptions, to_person: bool) -> Result<Logs, LogError> {
         let terminal = Terminal::default();
         let file = || LateFile::new(options.format, to_person.then(|| terminal.clone()));
         let (all, errors) = (file(), file());
@@ -123,7 +123,7 @@ impl Logs {
 
     /// Creates the launch's folder and opens the files. The lines so far are written first. Call it once the task is
     /// known to be good.
-    pub fn start(&self, rotation: Rotation) -> Result<LogPlaces, LogError> {
+    pub(crate) fn start(&self, rotation: Rotation) -> Result<LogPlaces, LogError> {
         let LogOptions { base_dir, file, error_file, .. } = &self.options;
         let folder = if file.is_none() || error_file.is_none() { Some(new_folder(base_dir)?) } else { None };
         let place = |chosen: &Option<PathBuf>, name: &str| match chosen {

@@ -12,8 +12,8 @@
 pub(super) mod late_file;
 pub(super) mod lines;
 pub(super) mod log_file;
-pub mod logs;
-pub mod progress;
+pub(crate) mod logs;
+pub(crate) mod progress;
 pub(super) mod shell_word;
 pub(super) mod terminal;
 pub(super) mod warnings;
@@ -33,7 +33,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// Standard output cannot be written.
 #[derive(Debug, Error)]
 #[error("cannot write to standard output")]
-pub struct OutputError(#[source] io::Error);
+pub(crate) struct OutputError(#[source] io::Error);
 
 /// Whether the reader of standard output is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_error_and_a_full_disk_is_one() {
+    fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
         assert_eq!(write_to(&mut Closed(io::ErrorKind::BrokenPipe), "", "text").unwrap(), Reader::Left);
         let error = write_to(&mut Closed(io::ErrorKind::StorageFull), "", "text").unwrap_err();
         assert_eq!(error.to_string(), "cannot write to standard output");
     }
 
     #[test]
-    fn what_is_printed_ends_with_one_line_feed() {
+    fn printed_text_ends_with_one_line_feed() {
         for text in ["a\nb", "a\nb\n"] {
             let mut out = Vec::new();
             assert_eq!(write_to(&mut out, "", text).unwrap(), Reader::Reads);

@@ -14,7 +14,7 @@ use crate::model::{AttemptNo, one_line};
 use crate::protocol::PieceRef;
 use crate::report::progress::{line, share};
 use crate::report::status::{Speedometer, Status};
-use crate::worker::view::{InHand, View, Watcher};
+use crate::worker::view::{RunningPiece, View, Watcher};
 
 /// The interval at which servers are asked for moved rows, for the bars of pieces.
 const PIECES_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const TASK_BAR_STEPS: u64 = 1000;
 
 /// The form of progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// A bar for each piece, and one for the whole task. The log has a debug line at intervals.
     Bars,
     /// A log line at intervals, if something has changed.
@@ -159,16 +159,16 @@ async fn draw_pieces(mut watcher: Watcher, all: MultiProgress) {
     let mut bars: BTreeMap<(PieceRef, AttemptNo), ProgressBar> = BTreeMap::new();
     loop {
         watcher.at_work().await;
-        let in_hand = watcher.in_hand().await;
+        let running_pieces = watcher.running_pieces().await;
         bars.retain(|key, bar| {
-            let stays = in_hand.iter().any(|held| key_of(held) == *key);
+            let stays = running_pieces.iter().any(|held| key_of(held) == *key);
             if !stays {
                 bar.finish_and_clear();
                 all.remove(bar);
             }
             stays
         });
-        for held in &in_hand {
+        for held in &running_pieces {
             if !bars.contains_key(&key_of(held)) && bars.len() >= MAX_PIECE_BARS {
                 continue;
             }
@@ -186,7 +186,7 @@ async fn draw_pieces(mut watcher: Watcher, all: MultiProgress) {
     }
 }
 
-fn key_of(held: &InHand) -> (PieceRef, AttemptNo) {
+fn key_of(held: &RunningPiece) -> (PieceRef, AttemptNo) {
     (held.piece, held.attempt)
 }
 
@@ -206,14 +206,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_are_templates() {
+    fn the_templates_of_the_progress_bars_are_valid() {
         for template in [PIECE_BAR, TASK_BAR] {
             ProgressStyle::with_template(template).unwrap();
         }
     }
 
     #[test]
-    fn a_name_is_one_line() {
+    fn the_title_of_a_progress_bar_is_one_line() {
         assert_eq!(title("hits piece 3 (a\nb\x1b[2J)", AttemptNo(1)), "hits piece 3 (a\\nb\\u{1b}[2J)");
         assert_eq!(title("hits", AttemptNo(2)), "hits, attempt 2");
     }

@@ -25,7 +25,7 @@ const MARK: &str = "CLICKHOUSE_COPIER_DAEMON_OF";
 
 /// The reason why the background process could not take over.
 #[derive(Debug, Error)]
-pub enum DaemonError {
+pub(crate) enum DaemonError {
     /// The child could not be started.
     #[error("--daemon: cannot start the background process")]
     Start(#[source] io::Error),
@@ -127,7 +127,7 @@ fn end_of(child: &mut Child) -> Result<(ExitStatus, Exit), DaemonError> {
 
 /// The child's side: reports the result of the launch once. In another process it does nothing.
 #[derive(Debug)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     background: bool,
     pipe: Option<File>,
     /// The files that were open when this process began, besides its three standard streams.
@@ -136,13 +136,13 @@ pub struct Readiness {
 
 impl Readiness {
     /// Returns the readiness of a process that stays in the foreground.
-    pub fn foreground() -> Readiness {
+    pub(crate) fn foreground() -> Readiness {
         Readiness { background: false, pipe: None, inherited: Vec::new() }
     }
 
     /// Returns the readiness of this process, as its environment says. Call it once, before anything is printed: from
     /// then on the standard output of a background process takes only the report.
-    pub fn of_this_process() -> Result<Readiness, DaemonError> {
+    pub(crate) fn of_this_process() -> Result<Readiness, DaemonError> {
         let mark = std::env::var(MARK).ok().and_then(|mark| mark.parse().ok());
         if mark != Some(parent_id()) {
             return Ok(Readiness::foreground());
@@ -157,7 +157,7 @@ impl Readiness {
     }
 
     /// Returns whether this is the child of a launch with `--daemon`.
-    pub fn is_background(&self) -> bool {
+    pub(crate) fn is_background(&self) -> bool {
         self.background
     }
 
@@ -166,7 +166,7 @@ impl Readiness {
     /// so that no process waits for the end of a pipe and no disk stays mounted because of them.
     ///
     /// Fails if the parent has ended or the terminal cannot be left. The run should end then.
-    pub fn ready(&mut self, places: &LogPlaces) -> Result<(), DaemonError> {
+    pub(crate) fn ready(&mut self, places: &LogPlaces) -> Result<(), DaemonError> {
         let Some(pipe) = self.pipe.take() else { return Ok(()) };
         nix::unistd::setsid().map_err(|error| DaemonError::Detach(error.into()))?;
         let redirect_stderr = || -> io::Result<()> {
@@ -187,12 +187,12 @@ impl Readiness {
 
     /// Reports a failure before the process was ready. After [`ready`](Self::ready) it does nothing: the logs have the
     /// error.
-    pub fn failed(&mut self, why: &str) {
+    pub(crate) fn failed(&mut self, why: &str) {
         self.send_report(&Report::Failed(why.to_owned()));
     }
 
     /// Reports a good end before the process was ready: there was nothing left to do.
-    pub fn ended(&mut self) {
+    pub(crate) fn ended(&mut self) {
         self.send_report(&Report::Ended);
     }
 
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn a_report_cut_short_is_none() {
+    fn an_incomplete_report_counts_as_no_report() {
         assert_eq!(Report::from_text("rea"), Report::Silent);
         assert_eq!(Report::from_text("hello\nworld"), Report::Silent);
     }
 
     #[test]
-    fn a_process_in_the_foreground_has_nobody_to_tell() {
+    fn a_foreground_process_sends_no_report() {
         let mut readiness = Readiness::foreground();
         let places = LogPlaces { folder: None, all: "a".into(), errors: "b".into() };
         assert!(readiness.ready(&places).is_ok());

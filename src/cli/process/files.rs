@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_takes_the_place_of_another() {
+    fn a_new_report_replaces_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.json");
         replace(&path, "one").unwrap();
@@ -88,7 +88,7 @@ mod tests {
     /// A link at the path of a report is replaced, and the file behind it stays. The same holds for a link with the
     /// name of the temporary file.
     #[test]
-    fn no_link_leads_a_report_elsewhere() {
+    fn a_report_does_not_follow_symbolic_links() {
         let folder = tempfile::tempdir().unwrap();
         let (path, victim) = (folder.path().join("report.json"), folder.path().join("victim"));
         fs::write(&victim, "mine").unwrap();
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_to_and_stays_one() {
+    fn a_device_is_written_to_and_not_replaced() {
         replace(Path::new("/dev/null"), "report").unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
         assert!(replace(Path::new("/dev/full"), "report").is_err());
     }
 
     #[test]
-    fn a_file_that_is_made_replaces_none_and_is_its_owners() {
+    fn a_new_file_never_replaces_another_and_only_its_owner_can_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("task.xml");
         make(&path, "one", Readers::OwnerOnly).unwrap();

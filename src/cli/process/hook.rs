@@ -202,19 +202,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_reads_the_report_and_knows_how_the_run_ended() {
+    async fn a_hook_gets_the_report_and_the_outcome_of_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let (read, known) = (folder.path().join("read"), folder.path().join("known"));
         let words = "$CLICKHOUSE_COPIER_OUTCOME $CLICKHOUSE_COPIER_EXIT_CODE $CLICKHOUSE_COPIER_TASK";
         let command = format!("cat > {}; echo {words} > {}", read.display(), known.display());
-        let (_hand, interrupt) = Interrupt::by_hand();
+        let (_sender, interrupt) = Interrupt::manual();
         hook(&command).run(report(), &interrupt).await.unwrap();
         assert_eq!((text(&read), text(&known)), (report(), "partial 3 /copy/x\n".into()));
     }
 
     #[tokio::test]
-    async fn one_that_reads_nothing_or_says_much_or_leaves_something_running_holds_nobody_up() {
-        let (_hand, interrupt) = Interrupt::by_hand();
+    async fn a_hook_that_ignores_its_input_or_leaves_processes_does_not_block_the_run() {
+        let (_sender, interrupt) = Interrupt::manual();
         let begun = Instant::now();
         for command in ["true", "head -c 1000000 /dev/zero; cat > /dev/null", "sleep 3 & exit 0"] {
             hook(command).run(report(), &interrupt).await.unwrap();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_hangs_is_ended_with_all_that_it_started() {
+    async fn a_hook_that_hangs_is_killed_with_its_child_processes() {
         let folder = tempfile::tempdir().unwrap();
         let (held, fifo) = (folder.path().join("held"), folder.path().join("fifo"));
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -233,22 +233,22 @@ mod tests {
         // A process of the command holds the lock as long as it runs, whatever signal it receives.
         let command =
             format!("exec 9<{}; flock -n 9 || exit 1; (trap '' TERM; exec sleep 1000) & wait", held.display());
-        let (mut hand, interrupt) = Interrupt::by_hand();
+        let (mut sender, interrupt) = Interrupt::manual();
         let limit = Duration::from_millis(500);
         let ended = timeout(10 * KILL_DELAY, hook(&command).run_for(limit, report(), &interrupt)).await;
-        let error = ended.expect("it was not ended").unwrap_err();
+        let error = ended.expect("the hook was not ended").unwrap_err();
         assert!(matches!(error, HookError::TooLong { .. }), "{error}");
         let free = tokio::task::spawn_blocking(move || fs::File::open(held).unwrap().lock());
-        timeout(Duration::from_secs(20), free).await.expect("what it started is still there").unwrap().unwrap();
+        timeout(Duration::from_secs(20), free).await.expect("a process of the hook still runs").unwrap().unwrap();
         // A command that ignores SIGTERM when this process is to stop.
         let begun = Instant::now();
-        let deaf = format!("trap '' TERM; echo begun > {}; while :; do sleep 1; done", fifo.display());
+        let ignores_sigterm = format!("trap '' TERM; echo begun > {}; while :; do sleep 1; done", fifo.display());
         let stops = async {
             tokio::fs::read(&fifo).await.unwrap();
-            hand.signal();
-            hand.signal();
+            sender.signal();
+            sender.signal();
         };
-        let (ended, ()) = tokio::join!(hook(&deaf).run(report(), &interrupt), stops);
+        let (ended, ()) = tokio::join!(hook(&ignores_sigterm).run(report(), &interrupt), stops);
         let error = ended.unwrap_err();
         assert!(matches!(error, HookError::Stopped { .. }) && begun.elapsed() < 3 * KILL_DELAY, "{error}");
         // After a second signal a hook still runs, but only for a short time.

@@ -2,9 +2,9 @@
 //! HTTP address.
 
 pub(super) mod after_run;
-pub mod daemon;
+pub(crate) mod daemon;
 pub(super) mod files;
 pub(super) mod hook;
-pub mod pid_file;
-pub mod serving;
+pub(crate) mod pid_file;
+pub(crate) mod serving;
 pub(super) mod systemd;

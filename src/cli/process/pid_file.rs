@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// The reason why the file cannot be used.
 #[derive(Debug, Error)]
-pub enum PidFileError {
+pub(crate) enum PidFileError {
     /// Another launch holds the file.
     #[error("--pid-file {}: already running as process {pid}", path.display())]
     Running {
@@ -41,7 +41,7 @@ pub enum PidFileError {
 
 /// A pid file of this process. Dropping it removes the file.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     path: PathBuf,
     // Held open for its lock.
     _file: File,
@@ -49,7 +49,7 @@ pub struct PidFile {
 
 impl PidFile {
     /// Locks the file and writes the pid of this process and a newline. A file that a dead process left is taken over.
-    pub fn claim(path: &Path) -> Result<PidFile, PidFileError> {
+    pub(crate) fn claim(path: &Path) -> Result<PidFile, PidFileError> {
         let failed = |operation| move |source| PidFileError::Io { path: path.to_owned(), operation, source };
         loop {
             let mut file = OpenOptions::new()
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_our_pid_until_the_end() {
+    fn the_pid_file_holds_our_pid_until_the_process_ends() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copier.pid");
         let claimed = PidFile::claim(&path).unwrap();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_launch_is_refused_by_name_and_leaves_the_first_alone() {
+    fn a_second_process_is_refused_and_keeps_the_pid_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copier.pid");
         let _first = PidFile::claim(&path).unwrap();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_process_left_behind_is_taken_over() {
+    fn the_pid_file_of_a_dead_process_is_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copier.pid");
         // Process 1 lives but does not hold the file: the number alone means nothing.
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_something_else_is_left_as_it_is() {
+    fn a_file_that_is_not_a_pid_file_is_not_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         fs::write(&path, "dear diary\n").unwrap();

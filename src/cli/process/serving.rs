@@ -12,16 +12,16 @@ use crate::web::server;
 
 /// The address where HTTP is served, and the source of its access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Serving {
+pub(crate) struct Serving {
     /// The address. With port 0 the system chooses a port.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The source of the token. Without it only a loopback address is allowed.
-    pub token: Option<TokenSource>,
+    pub(crate) token: Option<TokenSource>,
 }
 
 /// The source of a token. It is never on the command line, which other users can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenSource {
+pub(crate) enum TokenSource {
     /// The environment variable with the token.
     Env(String),
     /// The file with the token, which existed when the command line was read. Blanks around the token are ignored.

@@ -23,25 +23,25 @@ pub use transfers::*;
 macro_rules! client_conformance {
     ($make:ident) => {
         $crate::client_conformance!($make, [Push, Pull, Relay]:
-            databases_and_tables_come_and_go,
-            what_is_missing_or_there_already_is_told_by_its_code,
-            a_transfer_tells_what_is_missing,
+            databases_and_tables_are_created_listed_renamed_and_dropped,
+            missing_and_existing_tables_are_errors_with_their_codes,
+            a_transfer_without_its_table_is_an_error_with_its_code,
             a_transfer_gives_each_column_its_value,
-            a_transfer_of_nothing_is_done,
-            a_definition_comes_back_as_it_was_written,
-            what_is_asked_of_many_tables_at_once_is_what_each_one_says,
-            rows_are_counted_alike_in_every_way,
-            a_transfer_lands_the_chosen_rows_on_their_shard,
-            a_relay_deals_each_row_to_its_slot,
-            slices_hold_every_row_once,
-            attach_adds_and_replace_takes_the_place,
-            replace_from_nothing_empties,
-            a_replicated_table_takes_the_same_part_once,
-            parts_are_fetched_as_they_are,
-            expressions_have_types_or_codes,
+            a_transfer_without_rows_succeeds,
+            a_table_definition_is_read_as_it_was_created,
+            simultaneous_questions_about_many_tables_are_answered_as_single_ones,
+            all_ways_to_count_rows_agree,
+            a_transfer_writes_the_selected_rows_to_their_shard,
+            a_relay_sends_each_row_to_the_node_of_its_slot,
+            slices_contain_every_row_once,
+            attach_adds_rows_and_replace_replaces_them,
+            replace_from_an_empty_partition_empties_the_partition,
+            a_replicated_table_accepts_the_same_part_once,
+            parts_are_fetched_unchanged,
+            expressions_have_types_or_error_codes,
             a_node_reaches_another,
             a_statement_that_has_ended_is_not_running,
-            a_mark_is_seen_on_its_own_server,
+            a_mark_is_visible_only_on_its_own_server,
         );
     };
     ($make:ident, $ways:tt: $($test:ident,)*) => {
@@ -64,11 +64,11 @@ macro_rules! client_conformance {
 macro_rules! inspector_conformance {
     ($make:ident) => {
         $crate::inspector_conformance!($make:
-            a_clock_is_near_ours,
-            what_is_not_there_is_empty_and_no_error,
-            stored_bytes_are_those_of_rows,
+            the_clock_of_a_server_is_near_ours,
+            questions_about_missing_objects_have_empty_answers,
+            only_tables_with_rows_have_stored_bytes,
             tables_are_found_by_their_engine,
-            an_account_that_may_do_all_lacks_nothing,
+            an_account_with_all_privileges_lacks_none,
         );
     };
     ($make:ident: $($test:ident,)*) => {

@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::*;
 use crate::sql::Privilege;
 
-pub async fn a_clock_is_near_ours(servers: &TestServers<'_>, inspector: &dyn Inspector) {
+pub async fn the_clock_of_a_server_is_near_ours(servers: &TestServers<'_>, inspector: &dyn Inspector) {
     let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let theirs = inspector.clock(&servers.first).await.unwrap();
     assert!((theirs - ours).abs() < 5, "{theirs} and {ours}");
 }
 
-pub async fn what_is_not_there_is_empty_and_no_error(servers: &TestServers<'_>, inspector: &dyn Inspector) {
+pub async fn questions_about_missing_objects_have_empty_answers(servers: &TestServers<'_>, inspector: &dyn Inspector) {
     servers.databases().await;
     let no = servers.name("no");
     assert_eq!(inspector.stored_bytes(&servers.first, &no).await.unwrap(), 0);
@@ -23,7 +23,7 @@ pub async fn what_is_not_there_is_empty_and_no_error(servers: &TestServers<'_>, 
     inspector.clusters(&servers.first).await.unwrap();
 }
 
-pub async fn stored_bytes_are_those_of_rows(servers: &TestServers<'_>, inspector: &dyn Inspector) {
+pub async fn only_tables_with_rows_have_stored_bytes(servers: &TestServers<'_>, inspector: &dyn Inspector) {
     servers.databases().await;
     let empty = servers.create(&servers.first, "e", ENGINE).await;
     let full = servers.filled("f", 3).await;
@@ -40,7 +40,7 @@ pub async fn tables_are_found_by_their_engine(servers: &TestServers<'_>, inspect
     assert_eq!(ours, [servers.name("b")]);
 }
 
-pub async fn an_account_that_may_do_all_lacks_nothing(servers: &TestServers<'_>, inspector: &dyn Inspector) {
+pub async fn an_account_with_all_privileges_lacks_none(servers: &TestServers<'_>, inspector: &dyn Inspector) {
     servers.databases().await;
     let rights = [
         Privilege::Select,

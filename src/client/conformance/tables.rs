@@ -3,7 +3,7 @@
 use super::*;
 use crate::sql::DefaultKind;
 
-pub async fn databases_and_tables_come_and_go(servers: &TestServers<'_>) {
+pub async fn databases_and_tables_are_created_listed_renamed_and_dropped(servers: &TestServers<'_>) {
     let (client, node) = (servers.client, &servers.first);
     assert_eq!(client.database_engine(node, &servers.database).await.unwrap(), None);
     assert_eq!(client.table(node, &servers.name("a")).await.unwrap(), None);
@@ -26,7 +26,7 @@ pub async fn databases_and_tables_come_and_go(servers: &TestServers<'_>) {
     assert_eq!(client.replica_state(node, &servers.name("y")).await.unwrap(), None);
 }
 
-pub async fn what_is_missing_or_there_already_is_told_by_its_code(servers: &TestServers<'_>) {
+pub async fn missing_and_existing_tables_are_errors_with_their_codes(servers: &TestServers<'_>) {
     let (client, node) = (servers.client, &servers.first);
     let a = servers.name("a");
     let statement = format!("CREATE TABLE {} {COLUMNS} ENGINE = {ENGINE}", quote::table(&a));
@@ -55,7 +55,7 @@ pub async fn what_is_missing_or_there_already_is_told_by_its_code(servers: &Test
     assert!(client.parts(node, &no).await.unwrap().is_empty());
 }
 
-pub async fn a_definition_comes_back_as_it_was_written(servers: &TestServers<'_>) {
+pub async fn a_table_definition_is_read_as_it_was_created(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let a = servers.create(&servers.first, "a", "ReplacingMergeTree PARTITION BY toYYYYMM(d) ORDER BY (d, id)").await;
@@ -93,7 +93,7 @@ pub async fn a_definition_comes_back_as_it_was_written(servers: &TestServers<'_>
     assert_eq!(moved, sum(&servers.name("st")).await);
 }
 
-pub async fn rows_are_counted_alike_in_every_way(servers: &TestServers<'_>) {
+pub async fn all_ways_to_count_rows_agree(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let a = servers.filled("a", 5).await;
@@ -158,7 +158,7 @@ pub async fn rows_are_counted_alike_in_every_way(servers: &TestServers<'_>) {
     assert!(client.tally(&servers.first, &nothing, &month(), &none()).await.unwrap().is_empty());
 }
 
-pub async fn attach_adds_and_replace_takes_the_place(servers: &TestServers<'_>) {
+pub async fn attach_adds_rows_and_replace_replaces_them(servers: &TestServers<'_>) {
     servers.databases().await;
     let (client, node) = (servers.client, &servers.first);
     let (a, b) = (servers.filled("a", 4).await, servers.create(node, "b", ENGINE).await);
@@ -182,7 +182,7 @@ pub async fn attach_adds_and_replace_takes_the_place(servers: &TestServers<'_>) 
     assert_eq!(servers.rows(node, &b).await, counts(&[("201801", 2)]));
 }
 
-pub async fn replace_from_nothing_empties(servers: &TestServers<'_>) {
+pub async fn replace_from_an_empty_partition_empties_the_partition(servers: &TestServers<'_>) {
     servers.databases().await;
     let (client, node) = (servers.client, &servers.first);
     let (a, empty) = (servers.filled("a", 2).await, servers.create(node, "empty", ENGINE).await);
@@ -192,7 +192,7 @@ pub async fn replace_from_nothing_empties(servers: &TestServers<'_>) {
     assert_eq!(servers.rows(node, &a).await, counts(&[("201802", 1)]));
 }
 
-pub async fn a_replicated_table_takes_the_same_part_once(servers: &TestServers<'_>) {
+pub async fn a_replicated_table_accepts_the_same_part_once(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let path = format!("/tables/{}", servers.database);
@@ -236,7 +236,7 @@ pub async fn a_replicated_table_takes_the_same_part_once(servers: &TestServers<'
     }
 }
 
-pub async fn expressions_have_types_or_codes(servers: &TestServers<'_>) {
+pub async fn expressions_have_types_or_error_codes(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let a = servers.filled("a", 1).await;
@@ -257,7 +257,7 @@ pub async fn expressions_have_types_or_codes(servers: &TestServers<'_>) {
 
 /// All questions run at the same time, one of them about a missing table. Each gets its own answer, the same as
 /// alone.
-pub async fn what_is_asked_of_many_tables_at_once_is_what_each_one_says(servers: &TestServers<'_>) {
+pub async fn simultaneous_questions_about_many_tables_are_answered_as_single_ones(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     client.answers(&servers.first).await.unwrap();
@@ -317,7 +317,7 @@ pub async fn a_statement_that_has_ended_is_not_running(servers: &TestServers<'_>
 
 /// Clones as the copier does: into a replica by REPLACE, which accepts equal parts, and from there into a replica on
 /// another server.
-pub async fn parts_are_fetched_as_they_are(servers: &TestServers<'_>) {
+pub async fn parts_are_fetched_unchanged(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let passage = |path: &str| {
@@ -357,11 +357,11 @@ pub async fn parts_are_fetched_as_they_are(servers: &TestServers<'_>) {
     assert_eq!(parts(&servers.second).await, None);
 }
 
-pub async fn a_mark_is_seen_on_its_own_server(servers: &TestServers<'_>) {
+pub async fn a_mark_is_visible_only_on_its_own_server(servers: &TestServers<'_>) {
     let prefix = format!("copier_identity_{}_", servers.database);
     let mark = format!("{prefix}7");
     let small = vec![("max_block_size".to_owned(), "1".to_owned())];
-    let looks = async {
+    let searches = async {
         // The mark starts some time later; servers do not report its start.
         while !servers.client.marks(&servers.first, &prefix).await.unwrap().contains(&mark) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -379,7 +379,7 @@ pub async fn a_mark_is_seen_on_its_own_server(servers: &TestServers<'_>) {
     };
     tokio::select! {
         ended = servers.client.hold_mark(&servers.first, &mark, &small) => panic!("the mark has ended: {ended:?}"),
-        () = looks => {}
+        () = searches => {}
     }
     servers.client.end_mark(&servers.first, &mark).await.unwrap();
 }

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use super::super::codes::{ALL_CONNECTION_TRIES_FAILED, UNKNOWN_TABLE};
 use super::*;
 use crate::sql::{Expression, PartitionFilter, Slice, SlotFilter, SlotKey, SlotWidth};
 
 /// A server that looks for a table on another server answers with the log of its connection attempts (code 279). In
 /// modern servers the log contains that server's error 60.
-pub async fn a_transfer_tells_what_is_missing(servers: &TestServers<'_>) {
+pub async fn a_transfer_without_its_table_is_an_error_with_its_code(servers: &TestServers<'_>) {
     servers.databases().await;
     let (client, node) = (servers.client, &servers.first);
     let (a, no) = (servers.create(node, "a", ENGINE).await, servers.name("no"));
     servers.add(&a, 0).await;
     for &way in servers.ways {
         let (source, target): (&[u32], &[u32]) = match way {
-            Way::Push => (&[60], &[60, 279]),
-            Way::Pull => (&[60, 279], &[60]),
-            Way::Relay | Way::Clone => (&[60], &[60]),
+            Way::Push => (&[UNKNOWN_TABLE], &[UNKNOWN_TABLE, ALL_CONNECTION_TRIES_FAILED]),
+            Way::Pull => (&[UNKNOWN_TABLE, ALL_CONNECTION_TRIES_FAILED], &[UNKNOWN_TABLE]),
+            Way::Relay | Way::Clone => (&[UNKNOWN_TABLE], &[UNKNOWN_TABLE]),
         };
         for (from, to, codes) in [(&no, &a, source), (&a, &no, target)] {
             let outcome = client.transfer(&Transfer { way, ..servers.copy(from, node, to) }).await;
@@ -48,7 +49,7 @@ pub async fn a_transfer_gives_each_column_its_value(servers: &TestServers<'_>) {
     }
 }
 
-pub async fn a_transfer_of_nothing_is_done(servers: &TestServers<'_>) {
+pub async fn a_transfer_without_rows_succeeds(servers: &TestServers<'_>) {
     servers.databases().await;
     let a = servers.create(&servers.first, "a", ENGINE).await;
     for &way in servers.ways {
@@ -58,7 +59,7 @@ pub async fn a_transfer_of_nothing_is_done(servers: &TestServers<'_>) {
     }
 }
 
-pub async fn a_transfer_lands_the_chosen_rows_on_their_shard(servers: &TestServers<'_>) {
+pub async fn a_transfer_writes_the_selected_rows_to_their_shard(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let a = servers.filled("a", 12).await;
@@ -91,7 +92,7 @@ pub async fn a_transfer_lands_the_chosen_rows_on_their_shard(servers: &TestServe
     }
 }
 
-pub async fn a_relay_deals_each_row_to_its_slot(servers: &TestServers<'_>) {
+pub async fn a_relay_sends_each_row_to_the_node_of_its_slot(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let a = servers.filled("a", 12).await;
@@ -130,7 +131,7 @@ pub async fn a_relay_deals_each_row_to_its_slot(servers: &TestServers<'_>) {
     code(client.transfer(&transfer).await, 60);
 }
 
-pub async fn slices_hold_every_row_once(servers: &TestServers<'_>) {
+pub async fn slices_contain_every_row_once(servers: &TestServers<'_>) {
     servers.databases().await;
     let client = servers.client;
     let a = servers.filled("a", 9).await;
@@ -142,7 +143,7 @@ pub async fn slices_hold_every_row_once(servers: &TestServers<'_>) {
     assert!(keys.is_sorted());
     let range = |from, to| Slice::Range { columns: columns.clone(), from, to };
     let bound = Some(keys[4].clone());
-    let hash = |number| Slice::Hash { of: vec!["id".into()], count: 2, number };
+    let hash = |number| Slice::Hash { expressions: vec!["id".into()], count: 2, number };
     let buckets =
         |numbers: &[u64]| Slice::Buckets { hash: "cityHash64(id)".into(), count: 3, numbers: numbers.to_vec() };
     for (slices, first) in [

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_bounded_whatever_the_connection_is_for() {
+    fn the_size_of_an_error_is_limited_on_every_connection() {
         for head in [
             "HTTP/1.1 500 Internal Server Error\r\nTransfer-Encoding: chunked\r\n\r\n",
             "HTTP/1.1 404 Not Found\r\n\r\n",
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_as_long_as_its_connection_allows() {
+    fn the_size_of_an_answer_is_limited_by_its_connection() {
         assert_eq!(passes(Some(1 << 20), GOOD, 1 << 10, 1 << 22), 1 << 20);
         assert_eq!(passes(None, GOOD, 1 << 16, 1 << 28), 1 << 28);
         let mut meter = Meter::new(None);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::libc;
 
+use super::super::codes::{ALL_CONNECTION_TRIES_FAILED, NO_REMOTE_SHARD_AVAILABLE, UNKNOWN_TABLE};
 use super::super::{Error, Kind};
 use super::tls;
 use crate::model::{Node, Secret};
@@ -63,11 +64,11 @@ impl Answers {
         if let Some((code, cause)) = innermost(rest) {
             return Kind::Server { code, message: first_line(&self.without_secrets(cause)) };
         }
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let Ok(code) = rest[..digits].parse() else {
+        let Some(code) = leading_code(rest) else {
             return Kind::Answer(first_line(&self.without_secrets(text)));
         };
-        let message = rest[digits..]
+        let message = rest
+            .trim_start_matches(|c: char| c.is_ascii_digit())
             .trim_start_matches(['.', ',', ' '])
             .trim_start_matches("e.displayText() = ")
             .trim_start_matches("DB::Exception: ");
@@ -100,27 +101,34 @@ fn forms(secret: &str) -> [String; 2] {
     [secret.to_owned(), literal[1..literal.len() - 1].to_owned()]
 }
 
+/// Returns the code with which a text begins.
+fn leading_code(text: &str) -> Option<u32> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..digits].parse().ok()
+}
+
 /// Codes of a log of connection attempts: they only say that no attempt to reach a server succeeded.
-const LOGS: [&str; 2] = ["279", "519"];
-/// The code of a missing table, and the text that such a log contains instead of the code.
-const NO_TABLE: (u32, &str) = (60, "There is no table ");
+const LOGS: [u32; 2] = [ALL_CONNECTION_TRIES_FAILED, NO_REMOTE_SHARD_AVAILABLE];
+/// The text that such a log contains instead of the code of a missing table.
+const NO_TABLE: &str = "There is no table ";
 
 /// Returns the code and the text of the last attempt's error, if an error is a log of attempts to reach another
 /// server: `Code: 519. … Log: Code: 279. … Log: Code: 210. DB::NetException: Connection refused (…)` (25.8). `text`
 /// begins after the first `Code: `.
 fn innermost(text: &str) -> Option<(u32, &str)> {
-    if !LOGS.iter().any(|code| text.starts_with(code)) {
+    if !leading_code(text).is_some_and(|code| LOGS.contains(&code)) {
         return None;
     }
     text.lines().rev().map(str::trim).find_map(|line| {
-        if line.starts_with(NO_TABLE.1) {
-            return Some((NO_TABLE.0, line));
+        if line.starts_with(NO_TABLE) {
+            return Some((UNKNOWN_TABLE, line));
         }
         let (code, cause) = line.strip_prefix("Code: ")?.split_once([',', '.'])?;
         let cause = cause.trim_start().trim_start_matches("e.displayText() = ");
         let cause = ["DB::NetException: ", "DB::Exception: "].iter().find_map(|kind| cause.strip_prefix(kind))?;
         let cause = cause.split(", e.what()").next().unwrap_or(cause);
-        (!LOGS.contains(&code)).then_some((code.parse().ok()?, cause))
+        let code = code.parse().ok()?;
+        (!LOGS.contains(&code)).then_some((code, cause))
     })
 }
 
@@ -207,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_has_lost_its_server_is_no_answer_of_the_server() {
+    fn an_error_of_a_gateway_is_a_network_error() {
         let translated = |text: &str| {
             let error = clickhouse::error::Error::BadResponse(text.to_owned());
             Answers::default().translated(&Node::new("h"), "cannot", error)
@@ -229,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_is_the_last_attempt_that_a_log_of_attempts_tells() {
+    fn the_cause_is_the_last_attempt_in_a_log_of_attempts() {
         let refused =
             "Code: 210. DB::NetException: Connection refused (10.0.0.1:9000). (NETWORK_ERROR) (version 25.8.2.1)";
         let log = |attempt: &str| {
@@ -242,19 +250,19 @@ mod tests {
         let missing = "There is no table `d`.`t` on server: 10.0.0.1:9000";
         let old =
             "Code: 209, e.displayText() = DB::NetException: Timeout: connect timed out: 10.0.0.1:9000, e.what() = x";
-        for (text, expected, said) in [
+        for (text, expected_code, expected_message) in [
             (log(refused), 210, &refused[29..]),
             (log(missing), 60, missing),
             (log(old), 209, "Timeout: connect timed out: 10.0.0.1:9000"),
             ("Code: 279. DB::NetException: All tries failed".to_owned(), 279, "DB::NetException: All tries failed"),
         ] {
             let Kind::Server { code, message } = Answers::default().server_error(&text) else { panic!("{text}") };
-            assert_eq!((code, message.as_str()), (expected, said));
+            assert_eq!((code, message.as_str()), (expected_code, expected_message));
         }
     }
 
     #[test]
-    fn passwords_are_hidden_wherever_they_stand_and_in_every_form() {
+    fn passwords_are_hidden_in_every_form_in_messages() {
         let answers = Answers::default();
         for secret in ["swordfish", "it's \\ quoted", "swordfish-2", "", "ab"] {
             answers.keep_secret(&Secret::new(secret));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::{Course, Error, Kind, ServerClient, StallVerdict, TransferObservation, Watch, look_every};
+use super::super::{Course, Error, Kind, ServerClient, StallVerdict, TransferObservation, Watch, observation_pause};
 use super::permits::Share;
 use super::{HttpServerClient, QUICK, SHORT};
 use crate::model::Node;
@@ -90,7 +90,8 @@ impl HttpServerClient {
     /// Runs a future within its limit.
     pub(super) async fn within<T, E>(
         &self,
-        (node, doing): (&Node, &str),
+        node: &Node,
+        doing: &str,
         bound: Bound<'_>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<Result<T, E>, Error> {
@@ -110,7 +111,7 @@ impl HttpServerClient {
     async fn until_stalled(&self, node: &Node, id: &str) -> Duration {
         let mut watch = Watch::new(self.stall, Instant::now());
         loop {
-            sleep(look_every(self.stall)).await;
+            sleep(observation_pause(self.stall)).await;
             // A node that does not answer shows no progress.
             let running = self.running(node, id).await.ok();
             let statements: BTreeMap<_, _> = running.into_iter().map(|running| (node.address(), running)).collect();

@@ -9,15 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use clickhouse::Row;
 use serde::Deserialize;
 
+use super::super::codes::UNKNOWN_DATABASE;
 use super::super::{Disk, Error, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
 use super::joined_questions::{Found, JoinedQuestions};
 use super::text::Text;
 use super::{HttpServerClient, SHORT};
 use crate::model::{Node, PartitionId, TableName};
 use crate::sql::{self, Column, DefaultKind, TableDefinition};
-
-/// The code of a missing database.
-const UNKNOWN_DATABASE: u32 = 81;
 
 /// Questions about tables in progress.
 #[derive(Clone, Default)]
@@ -110,7 +108,8 @@ impl HttpServerClient {
     pub(super) async fn of_table<V, F>(
         &self,
         questions: &JoinedQuestions<V>,
-        (node, question): (&Node, &str),
+        node: &Node,
+        question: &str,
         name: &TableName,
         doing: &str,
         ask: impl Fn(HttpServerClient, Node, String, Vec<String>) -> F + Clone + Send + 'static,
@@ -120,8 +119,8 @@ impl HttpServerClient {
         F: Future<Output = Result<Found<V>, Error>> + Send + 'static,
     {
         let sent = {
-            let (door, node, database, ask) = (self.clone(), node.clone(), name.database.clone(), ask.clone());
-            move |names| ask(door, node, database, names)
+            let (client, node, database, ask) = (self.clone(), node.clone(), name.database.clone(), ask.clone());
+            move |names| ask(client, node, database, names)
         };
         let question = format!("{question} of {}", name.database);
         let answer = match questions.ask(node, &question, &name.table, sent).await {
@@ -136,9 +135,9 @@ impl HttpServerClient {
 
     pub(super) async fn engine_of_database(&self, node: &Node, database: &str) -> Result<Option<String>, Error> {
         let doing = format!("cannot look for database {database}");
-        let (door, asked) = (self.clone(), node.clone());
+        let (client, asked) = (self.clone(), node.clone());
         let ask = |names: Vec<String>| async move {
-            let rows = door.rows(&asked, "", &sql::database_engines(&names), SHORT).await?;
+            let rows = client.rows(&asked, "", &sql::database_engines(&names), SHORT).await?;
             Ok(rows.into_iter().map(|row: DatabaseRow| (row.name, row.engine)).collect())
         };
         let found = self.catalog.databases.ask(node, "databases", database, ask).await;
@@ -150,10 +149,10 @@ impl HttpServerClient {
     pub(super) async fn definition(&self, node: &Node, name: &TableName) -> Result<Option<TableDefinition>, Error> {
         let doing = format!("cannot read the definition of {name}");
         let definitions = &self.catalog.definitions;
-        let mut found = self.of_table(definitions, (node, "definitions"), name, &doing, definitions_of).await?;
+        let mut found = self.of_table(definitions, node, "definitions", name, &doing, definitions_of).await?;
         if found.is_none() && self.exists(node, name, &doing).await? {
             // The table was created meanwhile.
-            found = self.of_table(definitions, (node, "definitions"), name, &doing, definitions_of).await?;
+            found = self.of_table(definitions, node, "definitions", name, &doing, definitions_of).await?;
         }
         let understood = found.transpose();
         understood.map_err(|why| Error { node: node.to_string(), doing, kind: Kind::Answer(why) })
@@ -168,33 +167,33 @@ impl HttpServerClient {
 
     pub(super) async fn sizes_of_parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
-        let found = self.of_table(&self.catalog.parts, (node, "parts"), name, &doing, parts_of).await?;
+        let found = self.of_table(&self.catalog.parts, node, "parts", name, &doing, parts_of).await?;
         Ok(found.unwrap_or_default())
     }
 
     pub(super) async fn list_of_parts(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
         let doing = format!("cannot read the parts of {name}");
         let lists = &self.catalog.part_lists;
-        Ok(self.of_table(lists, (node, "part lists"), name, &doing, part_lists_of).await?.unwrap_or_default())
+        Ok(self.of_table(lists, node, "part lists", name, &doing, part_lists_of).await?.unwrap_or_default())
     }
 
     pub(super) async fn state_of_replica(&self, node: &Node, name: &TableName) -> Result<Option<ReplicaState>, Error> {
         let doing = format!("cannot read the state of the replica of {name}");
-        self.of_table(&self.catalog.replicas, (node, "replicas"), name, &doing, replicas_of).await
+        self.of_table(&self.catalog.replicas, node, "replicas", name, &doing, replicas_of).await
     }
 }
 
 async fn definitions_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
 ) -> Result<Found<Result<TableDefinition, String>>, Error> {
-    let tables: Vec<TableRow> = door.definitions(&node, "", &sql::describe_tables(&database, &names)).await?;
+    let tables: Vec<TableRow> = client.definitions(&node, "", &sql::describe_tables(&database, &names)).await?;
     if tables.is_empty() {
         return Ok(Found::new());
     }
-    let rows: Vec<ColumnRow> = door.definitions(&node, "", &sql::describe_columns(&database, &names)).await?;
+    let rows: Vec<ColumnRow> = client.definitions(&node, "", &sql::describe_columns(&database, &names)).await?;
     let mut columns: BTreeMap<String, Vec<Column>> = BTreeMap::new();
     for row in rows {
         columns.entry(row.table).or_default().push(Column {
@@ -218,14 +217,14 @@ async fn definitions_of(
 }
 
 async fn parts_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
 ) -> Result<Found<Vec<PartSizes>>, Error> {
-    let columns = door.columns_of(&node, "parts").await?;
+    let columns = client.columns_of(&node, "parts").await?;
     let deletes = columns.iter().any(|column| column == "has_lightweight_delete");
-    let rows: Vec<PartsRow> = door.rows(&node, "", &sql::parts(&database, &names, deletes), SHORT).await?;
+    let rows: Vec<PartsRow> = client.rows(&node, "", &sql::parts(&database, &names, deletes), SHORT).await?;
     let mut found: Found<Vec<PartSizes>> = Found::new();
     for row in rows {
         let exact = row.deleted == 0;
@@ -248,17 +247,17 @@ fn without_patches(parts: Vec<PartSizes>) -> Vec<PartSizes> {
 }
 
 async fn part_lists_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
 ) -> Result<Found<PartList>, Error> {
-    let columns = door.columns_of(&node, "parts").await?;
+    let columns = client.columns_of(&node, "parts").await?;
     let hashes = columns.iter().any(|column| column == "hash_of_uncompressed_files");
-    let columns = door.columns_of(&node, "tables").await?;
+    let columns = client.columns_of(&node, "tables").await?;
     let uuids = columns.iter().any(|column| column == "uuid");
-    let marks: Vec<MarkRow> = door.rows(&node, "", &sql::table_marks(&database, &names, uuids), SHORT).await?;
-    let parts: Vec<PartRow> = door.rows(&node, "", &sql::part_lists(&database, &names, hashes), SHORT).await?;
+    let marks: Vec<MarkRow> = client.rows(&node, "", &sql::table_marks(&database, &names, uuids), SHORT).await?;
+    let parts: Vec<PartRow> = client.rows(&node, "", &sql::part_lists(&database, &names, hashes), SHORT).await?;
     let list = |row: MarkRow| (row.table, PartList { table: row.mark, parts: Vec::new() });
     let mut found: Found<PartList> = marks.into_iter().map(list).collect();
     for row in parts {
@@ -269,12 +268,12 @@ async fn part_lists_of(
 }
 
 async fn replicas_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
 ) -> Result<Found<ReplicaState>, Error> {
-    let rows: Vec<ReplicaRow> = door.rows(&node, "", &sql::replica_states(&database, &names), SHORT).await?;
+    let rows: Vec<ReplicaRow> = client.rows(&node, "", &sql::replica_states(&database, &names), SHORT).await?;
     let state = |row: ReplicaRow| {
         let state = ReplicaState { path: row.path, name: row.name, readonly: row.readonly != 0, queue: row.queue };
         (row.table, state)

@@ -45,7 +45,7 @@ impl HttpServerClient {
         }
         let mut outlet = Inserts { answers: &self.answers, doing: &doing, targets };
         for (number, from) in transfer.from.iter().enumerate() {
-            let rows = self.reading(transfer, (number, from), framings[number]).await?;
+            let rows = self.reading(transfer, number, from, framings[number]).await?;
             let inlet = Rows {
                 client: self,
                 node: &from.node,

@@ -1,5 +1,6 @@
 //! Questions about a server itself.
 
+use super::super::codes::{ACCESS_DENIED, UNKNOWN_IDENTIFIER};
 use super::super::{Error, ServerContext, ServerFacts};
 use super::{HttpServerClient, SHORT, TextPair, pairs};
 use crate::model::Node;
@@ -8,7 +9,7 @@ use crate::sql;
 /// Before this release, users cannot define functions.
 const FIRST_WITH_USER_FUNCTIONS: (u32, u32) = (21, 10);
 /// The server does not have the column, or the account may not read it.
-const NO_ANSWER: [u32; 2] = [47, 497];
+const NO_ANSWER: [u32; 2] = [UNKNOWN_IDENTIFIER, ACCESS_DENIED];
 
 impl HttpServerClient {
     /// Returns a server's version and settings.

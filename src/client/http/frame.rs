@@ -154,7 +154,7 @@ pub(super) mod tests {
     /// The answers of 25.8.2 to `SELECT 'copier' AS c FORMAT Native` and `SELECT repeat('rows ', 5) AS c FORMAT
     /// Native` with `compress=1`.
     #[test]
-    fn frames_of_a_server_have_the_checksum_that_is_computed() {
+    fn the_computed_checksum_is_that_of_the_frames_of_a_server() {
         let bytes = |hex: &str| -> Vec<u8> {
             hex.as_bytes()
                 .as_chunks::<2>()

@@ -151,17 +151,21 @@ mod tests {
     }
 
     #[test]
-    fn an_error_at_the_end_is_found_however_it_is_wrapped_and_cut() {
+    fn an_error_after_the_rows_is_found_inside_and_after_frames() {
         let (rows, failed) = (vec![b'x'; 100_000], [&[b'x'; 1000], TEXT.as_bytes()].concat());
         let plain = [rows.clone(), TEXT.into()].concat();
         let lz4 = [frame(LZ4, &rows), frame(LZ4, &failed)].concat();
         let none = [frame(LZ4, &rows), frame(NONE, &failed)].concat();
         let zstd = [frame(ZSTD, &rows), frame(ZSTD, &failed)].concat();
         // Newer servers write it after the frames.
-        let behind = [frame(LZ4, &rows), TEXT.into()].concat();
-        for (framed, stream, whole) in
-            [(false, plain, true), (true, lz4, true), (true, none, true), (true, zstd, true), (true, behind, false)]
-        {
+        let after_frames = [frame(LZ4, &rows), TEXT.into()].concat();
+        for (framed, stream, whole) in [
+            (false, plain, true),
+            (true, lz4, true),
+            (true, none, true),
+            (true, zstd, true),
+            (true, after_frames, false),
+        ] {
             for piece in [1, 24, 25, 4096, 1 << 20] {
                 let watch = watched(framed, &stream, piece);
                 assert_eq!(watch.error().as_deref(), Some(TEXT.trim_end()), "{framed} {piece}");
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_out_of_their_frames_however_they_are_cut_and_what_is_no_frame_is_kept() {
+    fn rows_are_unpacked_from_frames_and_other_bytes_are_kept() {
         let rows = [vec![b'x'; 100_000], vec![b'y'; 3000]];
         let stream = [frame(LZ4, &rows[0]), frame(NONE, &rows[1]), TEXT.into()].concat();
         for piece in [1, 24, 25, 4096, 1 << 20] {
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_cut_off_is_no_end() {
+    fn a_stream_that_ends_inside_a_frame_is_not_complete() {
         let stream = [frame(LZ4, &[b'x'; 5000]), frame(ZSTD, b"opaque")].concat();
         assert!(watched(true, &stream, 7).is_whole());
         assert_eq!(watched(true, &stream, 7).error(), None);
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_counted_as_they_are_unpacked() {
+    fn bytes_are_counted_after_unpacking() {
         let stream = [frame(LZ4, &[b'x'; 50_000]), frame(NONE, &[b'x'; 700])].concat();
         for piece in [1, 24, 25, 1 << 20] {
             let mut watch = Watch::new(true);
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_needed() {
+    fn a_long_stream_is_not_kept_in_memory() {
         let watch = watched(false, &vec![b'x'; 10 << 20], 1 << 16);
         assert!(watch.under_way.capacity() < 1 << 18, "{}", watch.under_way.capacity());
     }

@@ -40,8 +40,8 @@ pub(crate) fn server_error(input: &[u8]) {
 
 fn assert_told(kind: Kind, text: &str) {
     let (Kind::Server { message, .. } | Kind::Answer(message)) = kind else { return };
-    assert!(!message.contains(SECRET) && !message.contains("sword\\'fish"), "{text:?} is told as {message:?}");
-    assert!(!message.contains('\n') && message.chars().count() <= 1100, "{text:?} is told as {message:?}");
+    assert!(!message.contains(SECRET) && !message.contains("sword\\'fish"), "{text:?} is shown as {message:?}");
+    assert!(!message.contains('\n') && message.chars().count() <= 1100, "{text:?} is shown as {message:?}");
 }
 
 /// Checks a stream of frames: the result does not depend on how it is cut, and the watch counts what the unpacker
@@ -50,7 +50,7 @@ pub(crate) fn compressed_frames(input: &[u8]) {
     let Some((how, stream)) = input.split_first() else { return };
     let mut stream = stream.to_vec();
     if how & 1 == 1 {
-        put_checksums_right(&mut stream);
+        correct_checksums(&mut stream);
     }
     let whole = unpacked(&stream, stream.len().max(1));
     let cut = unpacked(&stream, usize::from(how >> 1) + 1);
@@ -90,14 +90,14 @@ fn unpacked(stream: &[u8], piece: usize) -> Result<(Vec<u8>, Vec<u8>), frame::Fr
     Ok((rows, unpacker.rest().iter().copied().take(1 << 10).collect()))
 }
 
-fn put_checksums_right(stream: &mut [u8]) {
-    let mut at = 0;
-    while let Head::Frame { length, .. } = frame::head(&stream[at..])
-        && at + length <= stream.len()
+fn correct_checksums(stream: &mut [u8]) {
+    let mut position = 0;
+    while let Head::Frame { length, .. } = frame::head(&stream[position..])
+        && position + length <= stream.len()
     {
-        let (checksum, rest) = stream[at..at + length].split_at_mut(CHECKSUM);
+        let (checksum, rest) = stream[position..position + length].split_at_mut(CHECKSUM);
         checksum.copy_from_slice(&frame::checksum(rest));
-        at += length;
+        position += length;
     }
 }
 

@@ -4,14 +4,12 @@ use async_trait::async_trait;
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
+use super::super::codes::SYNTAX_ERROR;
+use super::super::{ClusterMember, Disk, Error, Inspector, Mutation, Settings};
 use super::joined_questions::Found;
 use super::{HttpServerClient, SHORT, TextPair};
 use crate::model::{Node, TableName};
 use crate::sql::{self, Privilege, Selection, SlotKey};
-
-/// ClickHouse's code for a statement that its version does not support.
-const SYNTAX_ERROR: u32 = 62;
 
 #[derive(Row, Deserialize)]
 struct DiskRow {
@@ -31,7 +29,7 @@ struct MutationRow {
 /// A view; its subject comes first.
 #[derive(Row, Deserialize)]
 struct ViewRow {
-    of: String,
+    subject: String,
     database: String,
     name: String,
 }
@@ -96,28 +94,28 @@ impl HttpServerClient {
 }
 
 async fn stored_bytes_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
 ) -> Result<Found<u64>, Error> {
-    let rows: Vec<BytesRow> = door.rows(&node, "", &sql::stored_bytes(&database, &names), SHORT).await?;
+    let rows: Vec<BytesRow> = client.rows(&node, "", &sql::stored_bytes(&database, &names), SHORT).await?;
     Ok(rows.into_iter().map(|row| (row.table, row.bytes)).collect())
 }
 
 async fn mutations_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
 ) -> Result<Found<Vec<Mutation>>, Error> {
-    let columns = door.columns_of(&node, "mutations").await?;
+    let columns = client.columns_of(&node, "mutations").await?;
     if columns.is_empty() {
         return Ok(Found::new());
     }
     let has = |column: &str| columns.iter().any(|name| name == column);
     let statement = sql::mutations(&database, &names, has("latest_fail_reason"), has("is_killed"));
-    let rows: Vec<MutationRow> = door.rows(&node, "", &statement, SHORT).await?;
+    let rows: Vec<MutationRow> = client.rows(&node, "", &statement, SHORT).await?;
     let mut found: Found<Vec<Mutation>> = Found::new();
     for row in rows {
         let failure = row.failure.lines().next().unwrap_or_default().to_owned();
@@ -127,22 +125,23 @@ async fn mutations_of(
 }
 
 async fn views_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
 ) -> Result<Found<Vec<TableName>>, Error> {
-    let columns = door.columns_of(&node, "tables").await?;
+    let columns = client.columns_of(&node, "tables").await?;
     let known = ["dependencies_database", "dependencies_table"].iter().all(|name| columns.iter().any(|c| c == name));
     let statement = if known { sql::views_known_to(&database, &names) } else { sql::VIEWS.to_owned() };
-    let rows: Vec<ViewRow> = door.definitions(&node, "", &statement).await?;
+    let rows: Vec<ViewRow> = client.definitions(&node, "", &statement).await?;
     let mut found: Found<Vec<TableName>> = Found::new();
     for row in rows {
         let view = TableName::new(&row.database, &row.name);
         match known {
-            true => found.entry(row.of).or_default().push(view),
+            true => found.entry(row.subject).or_default().push(view),
             false => {
-                let named = names.iter().filter(|name| sql::names_table(&row.of, &TableName::new(&database, *name)));
+                let named =
+                    names.iter().filter(|name| sql::names_table(&row.subject, &TableName::new(&database, *name)));
                 named.for_each(|name| found.entry(name.clone()).or_default().push(view.clone()));
             }
         }
@@ -158,11 +157,11 @@ impl Inspector for HttpServerClient {
     }
 
     async fn disks(&self, node: &Node, policy: &str) -> Result<Option<Vec<Disk>>, Error> {
-        let (door, asked) = (self.clone(), node.clone());
+        let (client, asked) = (self.clone(), node.clone());
         let ask = |policies: Vec<String>| async move {
             let mut found = Found::new();
             for policy in policies {
-                let disks = door.disks_of(&asked, &policy).await?;
+                let disks = client.disks_of(&asked, &policy).await?;
                 found.insert(policy, disks);
             }
             Ok(found)
@@ -173,19 +172,19 @@ impl Inspector for HttpServerClient {
     async fn stored_bytes(&self, node: &Node, name: &TableName) -> Result<u64, Error> {
         let doing = format!("cannot read the parts of {name}");
         let bytes = &self.catalog.stored_bytes;
-        Ok(self.of_table(bytes, (node, "stored bytes"), name, &doing, stored_bytes_of).await?.unwrap_or_default())
+        Ok(self.of_table(bytes, node, "stored bytes", name, &doing, stored_bytes_of).await?.unwrap_or_default())
     }
 
     async fn mutations(&self, node: &Node, name: &TableName) -> Result<Vec<Mutation>, Error> {
         let doing = format!("cannot list the mutations of {name}");
         let mutations = &self.catalog.mutations;
-        Ok(self.of_table(mutations, (node, "mutations"), name, &doing, mutations_of).await?.unwrap_or_default())
+        Ok(self.of_table(mutations, node, "mutations", name, &doing, mutations_of).await?.unwrap_or_default())
     }
 
     async fn views_over(&self, node: &Node, name: &TableName) -> Result<Vec<TableName>, Error> {
         let doing = format!("cannot look for views over {name}");
         let views = &self.catalog.views;
-        Ok(self.of_table(views, (node, "views"), name, &doing, views_of).await?.unwrap_or_default())
+        Ok(self.of_table(views, node, "views", name, &doing, views_of).await?.unwrap_or_default())
     }
 
     async fn tables_of_engine(&self, node: &Node, engine: &str) -> Result<Vec<TableName>, Error> {
@@ -193,11 +192,11 @@ impl Inspector for HttpServerClient {
     }
 
     async fn may(&self, node: &Node, database: &str, rights: &[Privilege]) -> Result<Vec<Option<bool>>, Error> {
-        let (door, asked, wanted) = (self.clone(), node.clone(), rights.to_vec());
+        let (client, asked, wanted) = (self.clone(), node.clone(), rights.to_vec());
         let ask = |databases: Vec<String>| async move {
             let mut found = Found::new();
             for database in databases {
-                let answers = door.rights_on(&asked, &database, &wanted).await?;
+                let answers = client.rights_on(&asked, &database, &wanted).await?;
                 found.insert(database, answers);
             }
             Ok(found)
@@ -218,11 +217,11 @@ impl Inspector for HttpServerClient {
         self.rows_with(node, &doing, &sql::sampled_slots(rows, key, most), SHORT, settings).await
     }
 
-    async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error> {
+    async fn clusters(&self, node: &Node) -> Result<Vec<ClusterMember>, Error> {
         let columns = self.columns_of(node, "clusters").await?;
         let statement = sql::clusters(columns.iter().any(|name| name == "internal_replication"));
         let rows: Vec<ClusterRow> = self.rows(node, "cannot ask for the clusters", &statement, SHORT).await?;
-        let seat = |row: ClusterRow| ClusterSeat {
+        let seat = |row: ClusterRow| ClusterMember {
             cluster: row.cluster,
             shard: row.shard,
             weight: u32::try_from(row.weight).unwrap_or(u32::MAX),

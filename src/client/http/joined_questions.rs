@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thousand_questions_are_a_few_statements_and_each_gets_its_own_answer() {
+    async fn a_thousand_questions_are_joined_into_few_statements_and_each_gets_its_answer() {
         let server = Server::new();
         server.answers.add_permits(1000);
         let names: Vec<String> = (0..1000).map(|number| "x".repeat(number % 7) + &number.to_string()).collect();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_joins_what_was_sent_and_other_accounts_ask_for_themselves() {
+    async fn a_question_joins_neither_a_sent_statement_nor_one_of_another_account() {
         let server = Server::new();
         let mut first = Box::pin(server.ask("u", "a"));
         while server.asked().is_empty() {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_gone_leaves_nobody_waiting_and_an_error_is_told_to_all() {
+    async fn a_cancelled_question_does_not_block_the_others_of_its_statement() {
         let server = Server::new();
         let mut first = Box::pin(server.ask("u", "a"));
         let mut second = Box::pin(server.ask("u", "bad"));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_has_a_limit() {
+    fn a_joined_statement_has_a_limited_size() {
         let mut names = Names::default();
         let long = "n".repeat(MOST_BYTES);
         assert!(names.take(&long) && names.take(&long) && !names.take("more"));

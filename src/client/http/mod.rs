@@ -48,11 +48,12 @@ use profile::{Profile, Profiles};
 use refused::{Refusal, RefusalLog, Waiting};
 use serde::Deserialize;
 
+use super::codes::{FILE_DOESNT_EXIST, UNKNOWN_TABLE};
 use super::{Error, Kind, Settings};
 use crate::model::{Node, Tls};
 
-pub use permits::{FEWEST_STATEMENTS, Limits, MOST_STATEMENTS, USUAL_STATEMENTS, served_connections};
-pub use tls::TlsError;
+pub(crate) use permits::{FEWEST_STATEMENTS, Limits, MOST_STATEMENTS, USUAL_STATEMENTS, served_connections};
+pub(crate) use tls::TlsError;
 
 /// Time limit of requests that no work depends on: a frozen node must not delay others.
 const QUICK: Duration = Duration::from_secs(5);
@@ -70,8 +71,6 @@ const DEFINITION_READ_PAUSE: Duration = Duration::from_millis(60);
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// When an idle connection is closed: well before the server does, which waits three seconds by default.
 const IDLE: Duration = Duration::from_secs(1);
-const UNKNOWN_TABLE: u32 = 60;
-const FILE_DOESNT_EXIST: u32 = 107;
 
 /// The servers of a task, over HTTP.
 #[derive(Clone)]
@@ -109,7 +108,7 @@ impl HttpServerClient {
     ///
     /// # Errors
     /// As [`new`](Self::new)'s.
-    pub fn limited(tls: &Tls, limits: Limits) -> Result<Self, TlsError> {
+    pub(crate) fn limited(tls: &Tls, limits: Limits) -> Result<Self, TlsError> {
         let plain = tls::connector(tls)?;
         let connector = LimitedConnector::new(plain.clone(), Some(MOST_ANSWER));
         // With a timer, idle connections are closed when their time is over, and not only when a connection is
@@ -182,10 +181,10 @@ impl HttpServerClient {
                 let query = self.question(client, node, &profile, sql, settings);
                 query.with_setting("query_id", format!("{id}:{number}")).fetch_all::<T>()
             };
-            return self.asked((node, doing), Bound::Count(&id), ask).await;
+            return self.asked(node, doing, Bound::Count(&id), ask).await;
         };
         let ask = |client: &Client| self.question(client, node, &profile, sql, settings).fetch_all::<T>();
-        self.asked((node, doing), Bound::Within(limit), ask).await
+        self.asked(node, doing, Bound::Within(limit), ask).await
     }
 
     /// Returns rows of a system table that lists tables or their definitions. 18.16 reads the definitions of the
@@ -221,7 +220,7 @@ impl HttpServerClient {
             let query = self.question(client, node, &profile, sql, settings);
             async move { Ok(query.fetch_bytes(format)?.collect().await?.to_vec()) }
         };
-        self.asked((node, doing), Bound::Within(limit), ask).await
+        self.asked(node, doing, Bound::Within(limit), ask).await
     }
 
     /// Builds a question over one of our clients, with the settings that the profile makes necessary and those of the
@@ -244,7 +243,7 @@ impl HttpServerClient {
         let before = if let Bound::Within(limit) = bound { limit } else { SHORT };
         let client = self.asking(node, before).await?;
         let _permit = self.permits.one(bound.share(), node).await;
-        self.execute_by(client, (node, doing), sql, settings, bound).await
+        self.execute_by(client, node, doing, sql, settings, bound).await
     }
 
     /// Runs a statement through a client that has all necessary settings, for a caller that has the permits. It waits
@@ -252,7 +251,8 @@ impl HttpServerClient {
     async fn execute_by(
         &self,
         client: Client,
-        (node, doing): (&Node, &str),
+        node: &Node,
+        doing: &str,
         sql: &str,
         settings: &Settings,
         bound: Bound<'_>,
@@ -266,7 +266,7 @@ impl HttpServerClient {
             if let Some(id) = bound.query_id() {
                 query = query.with_setting("query_id", id);
             }
-            match self.once((node, doing), bound, false, query.execute()).await {
+            match self.once(node, doing, bound, false, query.execute()).await {
                 Err((error, Some(refusal))) => {
                     let _waits = if let Bound::Transfer { course, .. } = bound { Some(course.wait()) } else { None };
                     self.wait_for_a_place(node, &mut waiting, refusal, error).await?;
@@ -280,14 +280,15 @@ impl HttpServerClient {
     async fn reach(&self, node: &Node) -> Result<(), Error> {
         let doing = "cannot connect";
         let ask = |client: &Client| self.entered(client, node).query_raw("SELECT 1").fetch_all::<u8>();
-        self.asked((node, doing), Bound::Within(self.connect_timeout), ask).await.map(drop)
+        self.asked(node, doing, Bound::Within(self.connect_timeout), ask).await.map(drop)
     }
 
     /// Asks a question that changes nothing, with a permit of a share. It waits for a full server; the limit applies
     /// to each try.
     async fn asked<T, F>(
         &self,
-        (node, doing): (&Node, &str),
+        node: &Node,
+        doing: &str,
         bound: Bound<'_>,
         ask: impl Fn(&Client) -> F,
     ) -> Result<T, Error>
@@ -297,7 +298,7 @@ impl HttpServerClient {
         let _permit = self.permits.one(bound.share(), node).await;
         let mut waiting = Waiting::new(bound.share());
         loop {
-            match self.once((node, doing), bound, true, self.answer(&ask)).await {
+            match self.once(node, doing, bound, true, self.answer(&ask)).await {
                 Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
                 answer => return answer.map_err(|(error, _)| error),
             }
@@ -341,18 +342,19 @@ impl HttpServerClient {
         limit: Duration,
         work: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, Error> {
-        self.once((node, doing), Bound::Within(limit), false, work).await.map_err(|(error, _)| error)
+        self.once(node, doing, Bound::Within(limit), false, work).await.map_err(|(error, _)| error)
     }
 
     /// Sends a request once. With an error, it also returns whether the request was refused before it began.
     async fn once<T>(
         &self,
-        (node, doing): (&Node, &str),
+        node: &Node,
+        doing: &str,
         bound: Bound<'_>,
         is_question: bool,
         work: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, (Error, Option<Refusal>)> {
-        let answer = self.within((node, doing), bound, work).await.map_err(|error| (error, None))?;
+        let answer = self.within(node, doing, bound, work).await.map_err(|error| (error, None))?;
         answer.map_err(|error| {
             let is_gone = Refusal::of(&error, is_question);
             let error = self.answers.translated(node, doing, error);

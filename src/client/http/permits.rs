@@ -37,12 +37,12 @@ use super::super::STALL_TIMEOUT;
 use crate::model::Node;
 
 /// The smallest limit of statements on a server: one of each share.
-pub const FEWEST_STATEMENTS: u16 = 4;
+pub(crate) const FEWEST_STATEMENTS: u16 = 4;
 /// The largest limit of statements on a server that a user may set.
-pub const MOST_STATEMENTS: u16 = 1000;
+pub(crate) const MOST_STATEMENTS: u16 = 1000;
 /// The default limit. Five workers together stay below the 100 statements that a server accepts by default
 /// (`max_concurrent_queries`).
-pub const USUAL_STATEMENTS: u16 = 20;
+pub(crate) const USUAL_STATEMENTS: u16 = 20;
 
 /// Descriptors reserved for logs, the coordinator, the page and other files of a process.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -61,7 +61,7 @@ const FEW_DESCRIPTORS: u64 = 1024;
 
 /// Returns how many connections a process may serve, given how many it wants to. The number is smaller if the process
 /// may open few descriptors (`ulimit -n`), so that enough are left for its own work.
-pub fn served_connections(wanted: usize) -> usize {
+pub(crate) fn served_connections(wanted: usize) -> usize {
     usize::try_from(descriptors() / SERVED_PART).unwrap_or(usize::MAX).clamp(1, wanted)
 }
 
@@ -72,21 +72,21 @@ fn descriptors() -> u64 {
 
 /// Limits of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Concurrent statements on each server.
-    pub statements: usize,
+    pub(crate) statements: usize,
     /// Concurrent connections to all servers, without idle ones.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Idle connections to each server.
-    pub idle: usize,
+    pub(crate) idle: usize,
     /// How long a statement may move nothing.
-    pub stall: Duration,
+    pub(crate) stall: Duration,
 }
 
 impl Limits {
     /// Returns limits with this number of statements on each server. The connections are half of the descriptors that
     /// the process may have (`ulimit -n`) and that are not reserved; the other half is for idle connections.
-    pub fn of(statements: u16) -> Self {
+    pub(crate) fn of(statements: u16) -> Self {
         let descriptors = descriptors();
         let others = OTHER_DESCRIPTORS + MOST_SERVED.min(descriptors / SERVED_PART);
         let connections = (descriptors.saturating_sub(others) / 2).clamp(8, MOST_CONNECTIONS);
@@ -201,21 +201,21 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_of_a_server_are_all_its_statements_and_none_is_empty() {
+    fn the_shares_add_up_to_all_statements_of_a_server_and_none_is_empty() {
         for (all, sizes) in [(20, [2, 6, 4, 8]), (100, [10, 30, 20, 40]), (4, [1, 1, 1, 1]), (9, [1, 2, 1, 5])] {
             assert_eq!(Shares::of(all).sizes, sizes, "{all}");
         }
     }
 
     #[test]
-    fn a_process_of_few_descriptors_has_few_connections() {
+    fn a_process_with_few_descriptors_has_few_connections() {
         let limits = Limits::of(1);
         assert_eq!(limits.statements, usize::from(FEWEST_STATEMENTS));
         assert!(limits.connections >= 8 && limits.connections <= 4096);
     }
 
     #[tokio::test]
-    async fn a_server_has_so_many_statements_of_a_share_and_the_next_one_waits_for_a_permit() {
+    async fn a_statement_waits_when_its_share_of_the_server_is_full() {
         let (permits, node) = (permits(20, 1000), node("a"));
         let mut held = Vec::new();
         for _ in 0..6 {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_is_given_up_while_it_waits_holds_nothing() {
+    async fn a_cancelled_request_releases_its_permits() {
         let (permits, a, b) = (permits(4, 1000), node("a"), node("b"));
         let held = permits.one(Share::Transfer, &b).await;
         let mut both = Box::pin(permits.several(Share::Transfer, [&a, &b], 1));
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn transfers_in_both_directions_do_not_wait_for_each_other_for_ever() {
+    async fn transfers_in_both_directions_do_not_deadlock() {
         let (permits, a, b) = (permits(4, 1000), node("a"), node("b"));
         let transfer = |from: Node, to: Node| {
             let permits = permits.clone();
@@ -256,10 +256,10 @@ mod tests {
                 }
             }
         };
-        let there = tokio::spawn(transfer(a.clone(), b.clone()));
-        let back = tokio::spawn(transfer(b, a.clone()));
-        let within = tokio::spawn(transfer(a.clone(), a));
-        for task in [there, back, within] {
+        let forward = tokio::spawn(transfer(a.clone(), b.clone()));
+        let backward = tokio::spawn(transfer(b, a.clone()));
+        let local = tokio::spawn(transfer(a.clone(), a));
+        for task in [forward, backward, local] {
             task.await.unwrap();
         }
     }

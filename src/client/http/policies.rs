@@ -4,6 +4,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::super::Error;
+use super::super::codes::{SUPPORT_IS_DISABLED, UNKNOWN_FUNCTION, UNKNOWN_IDENTIFIER, UNKNOWN_TABLE};
 use super::joined_questions::Found;
 use super::{HttpServerClient, SHORT};
 use crate::model::{Node, TableName};
@@ -22,21 +23,28 @@ impl HttpServerClient {
             PolicyKind::Row => "row policies",
             PolicyKind::Masking => "masking policies",
         };
-        let ask = move |door, node, database, names| policies_of(door, node, database, names, kind);
-        Ok(self.of_table(&self.catalog.policies, (node, question), name, &doing, ask).await?.unwrap_or_default())
+        let ask = move |client, node, database, names| policies_of(client, node, database, names, kind);
+        Ok(self.of_table(&self.catalog.policies, node, question, name, &doing, ask).await?.unwrap_or_default())
     }
 }
 
 async fn policies_of(
-    door: HttpServerClient,
+    client: HttpServerClient,
     node: Node,
     database: String,
     names: Vec<String>,
     kind: PolicyKind,
 ) -> Result<Found<Vec<String>>, Error> {
-    let rows: Vec<PolicyRow> = match door.rows(&node, "", &sql::policies(kind, &database, &names), SHORT).await {
+    let rows: Vec<PolicyRow> = match client.rows(&node, "", &sql::policies(kind, &database, &names), SHORT).await {
         // The release has no such table, column or function, or the account has no right to read it.
-        Err(error) if matches!(error.code(), Some(46 | 47 | 60 | 344)) || error.is_denied() => return Ok(Found::new()),
+        Err(error)
+            if matches!(
+                error.code(),
+                Some(UNKNOWN_FUNCTION | UNKNOWN_IDENTIFIER | UNKNOWN_TABLE | SUPPORT_IS_DISABLED)
+            ) || error.is_denied() =>
+        {
+            return Ok(Found::new());
+        }
         rows => rows?,
     };
     let of_table = |name: String| {
@@ -67,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_that_shows_all_rows_hides_none() {
+    fn a_row_policy_that_shows_all_rows_hides_none() {
         let row = |name: &str, restricts: bool, shows_all: bool| PolicyRow {
             table: String::new(),
             name: name.into(),

@@ -42,7 +42,7 @@ impl HttpServerClient {
         let mut waiting = Waiting::new(Bound::Within(limit).share());
         loop {
             let query = self.entered(&self.fresh, node).query_raw(sql).with_setting("wait_end_of_query", "1");
-            match self.once((node, doing), Bound::Within(limit), true, query.fetch_all::<String>()).await {
+            match self.once(node, doing, Bound::Within(limit), true, query.fetch_all::<String>()).await {
                 Ok(rows) => return Ok(rows.into_iter().collect()),
                 Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
                 Err((error, None)) => return Err(error),
@@ -61,7 +61,7 @@ impl Probe for HttpServerClient {
         loop {
             let query = self.entered(&self.fresh, node).query_raw(&statement).with_setting("query_id", mark);
             let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(name, value));
-            match self.once((node, doing), Bound::Within(SHORT), false, query.execute()).await {
+            match self.once(node, doing, Bound::Within(SHORT), false, query.execute()).await {
                 Err((error, Some(refusal))) => self.wait_for_a_place(node, &mut waiting, refusal, error).await?,
                 answer => return answer.map_err(|(error, _)| error),
             }

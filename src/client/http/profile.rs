@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::super::codes::{READONLY, SETTING_CONSTRAINT_VIOLATION, UNKNOWN_IDENTIFIER, UNKNOWN_SETTING};
 use super::super::{Error, Kind, ServerFacts, Settings};
 use super::bound::Bound;
 use super::{HttpServerClient, SHORT, with_settings};
@@ -24,11 +25,9 @@ use crate::sql::{self, SettingColumns};
 
 /// From this release on, the settings after an INSERT … SELECT apply to the whole statement.
 const TRAILING: (u32, u32) = (21, 8);
-const UNKNOWN_IDENTIFIER: u32 = 47;
 
-/// Codes of answers that name a setting which the server does not know (115), or which the account may not set (164,
-/// 452).
-const NOT_SET: [u32; 3] = [115, 164, 452];
+/// Codes of answers that name a setting which the server does not know, or which the account may not set.
+const NOT_SET: [u32; 3] = [UNKNOWN_SETTING, READONLY, SETTING_CONSTRAINT_VIOLATION];
 /// Settings that a server consumes, and reports as if they were not set.
 const USED_UP: &[&str] = &["limit", "offset", "page", "filter", "select", "sort", "order"];
 /// How long the settings of an account are reused if it only matters whether the server answers.
@@ -286,7 +285,7 @@ impl HttpServerClient {
             let query = settings.iter().fold(query, |query, (name, value)| query.with_setting(*name, *value));
             query.fetch_all::<ProfileRow>()
         };
-        self.asked((node, DOING), Bound::Within(limit), ask).await
+        self.asked(node, DOING, Bound::Within(limit), ask).await
     }
 }
 
@@ -329,15 +328,15 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_of_two_servers_sets_what_either_needs_and_both_understand() {
+    fn a_statement_for_two_servers_sets_what_either_needs_and_both_know() {
         let usual = profile("25.8.2.1", &[("async_insert", "0"), ("limit", "0"), ("max_result_rows", "0")]);
         let late = profile("26.9.1.1", &[("async_insert", "1"), ("limit", "0")]);
         let old = profile("18.16.1", &[("extremes", "0"), ("max_result_rows", "0")]);
         let strict = profile("25.8.2.1", &[("max_result_rows", "10"), ("limit", "3"), ("extremes", "1")]);
         assert_eq!(between(&usual, &usual), (vec![], String::new()));
         // The second server needs it: it also goes after the statement, otherwise it would not be passed on.
-        let told = (vec!["async_insert=0".to_owned()], " SETTINGS async_insert = 0".to_owned());
-        assert_eq!(between(&usual, &late), told);
+        let expected = (vec!["async_insert=0".to_owned()], " SETTINGS async_insert = 0".to_owned());
+        assert_eq!(between(&usual, &late), expected);
         assert_eq!(between(&late, &usual), (vec!["async_insert=0".to_owned()], String::new()));
         // An old server refuses names that it does not know.
         assert_eq!(between(&strict, &old).0, ["extremes=0", "max_result_rows=0"]);
@@ -346,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_was_cut_is_none() {
+    fn an_incomplete_answer_gives_no_profile() {
         assert!(Profile::read(Vec::new(), &[]).is_none());
         let row = |names: &[&str]| ProfileRow {
             version: "18.16.1".into(),
@@ -364,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_does_not_tell_of_its_settings_is_corrected() {
+    fn settings_whose_values_an_answer_does_not_show_are_corrected() {
         let row = || ProfileRow {
             version: "25.8.2.1".into(),
             names: ["readonly", "limit", "offset", "extremes"].map(str::to_owned).into(),
@@ -384,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_that_a_refusal_names_is_found() {
+    fn the_setting_in_an_error_message_is_found() {
         let sent = [("limit", "0"), ("select", ""), ("output_format", "")];
         for (text, name) in [
             ("Code: 115. DB::Exception: Unknown setting 'output_format'.", Some("output_format")),

@@ -14,12 +14,12 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
+use super::super::codes::TOO_MANY_SIMULTANEOUS_QUERIES;
 use super::super::{Error, Kind};
 use super::answers::{is_connection_gone, is_out_of_descriptors};
 use super::permits::Share;
 use crate::model::Node;
 
-const TOO_MANY_STATEMENTS: u32 = 202;
 /// The first and the longest pause; each pause is twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// How long a request waits for a full server.
@@ -53,7 +53,7 @@ impl Refusal {
 
     /// Returns why a request was refused, by the answer of the server.
     pub(super) fn of_answer(answer: &Error, is_question: bool) -> Option<Self> {
-        let Kind::Server { code: TOO_MANY_STATEMENTS, message } = &answer.kind else { return None };
+        let Kind::Server { code: TOO_MANY_SIMULTANEOUS_QUERIES, message } = &answer.kind else { return None };
         // The limit of a table applies when its rows are read. If another server refused the statement, this one has
         // already started it.
         let may_have_begun = message.contains("for table") || message.contains("eceived from");
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_sent_again_only_where_it_has_not_begun() {
+    fn a_statement_is_sent_again_only_if_it_has_not_begun() {
         let refusal = |text: &str, is_question| {
             let error = || ClientError::BadResponse(text.to_owned());
             let answered = Answers::default().translated(&Node::new("h"), "cannot", error());
@@ -140,21 +140,21 @@ mod tests {
         let full = "Code: 202. DB::Exception: Too many simultaneous queries. Maximum: 20";
         assert_eq!(refusal(full, true), Some(Refusal::Full));
         assert_eq!(refusal(full, false), Some(Refusal::Full));
-        let there = "Code: 202. DB::Exception: Received from h:9000. DB::Exception: Too many simultaneous queries";
-        assert_eq!(refusal(there, true), Some(Refusal::Full));
-        assert_eq!(refusal(there, false), None, "the statement had begun");
+        let remote = "Code: 202. DB::Exception: Received from h:9000. DB::Exception: Too many simultaneous queries";
+        assert_eq!(refusal(remote, true), Some(Refusal::Full));
+        assert_eq!(refusal(remote, false), None, "the statement had begun");
         let table = "Code: 202. DB::Exception: Too many simultaneous queries for table d.t. Maximum is: 1";
         assert_eq!(refusal(table, false), None);
         assert_eq!(refusal("Code: 60. DB::Exception: no table", true), None);
-        let gone = || ClientError::Network(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
-        assert_eq!(Refusal::of(&gone(), true), Some(Refusal::Closed));
-        assert_eq!(Refusal::of(&gone(), false), None, "it may have begun");
+        let reset = || ClientError::Network(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+        assert_eq!(Refusal::of(&reset(), true), Some(Refusal::Closed));
+        assert_eq!(Refusal::of(&reset(), false), None, "it may have begun");
         let many = ClientError::Network(Box::new(std::io::Error::from_raw_os_error(nix::libc::EMFILE)));
         assert_eq!(Refusal::of(&many, false), Some(Refusal::NoDescriptor));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_server_is_waited_for_longer_than_one_that_closes_connections_and_not_for_ever() {
+    async fn a_full_server_is_retried_longer_than_one_that_closes_connections() {
         let waits = async |share, refusal| {
             let (mut waiting, begun) = (Waiting::new(share), Instant::now());
             while let Some(pause) = waiting.next(refusal) {

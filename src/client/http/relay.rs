@@ -18,6 +18,7 @@ use clickhouse::error::Error as ClientError;
 use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::query::BytesCursor;
 
+use super::super::codes::{CANNOT_DECOMPRESS, CHECKSUM_DOESNT_MATCH};
 use super::super::{Destination, Error, Kind, Origin, Transfer};
 use super::answers::Answers;
 use super::frames::Watch;
@@ -45,7 +46,7 @@ impl HttpServerClient {
                 Passing { answers: &self.answers, transfer, to: &to.node, insert, any: false, watches: Vec::new() };
             // If this function returns an error, the INSERT is dropped unfinished, which closes its connection early.
             for (number, from) in transfer.from.iter().enumerate() {
-                let rows = self.reading(transfer, (number, from), framings[number]).await?;
+                let rows = self.reading(transfer, number, from, framings[number]).await?;
                 passing.pass(&from.node, rows, framed).await?;
             }
             passing.end().await?;
@@ -57,7 +58,8 @@ impl HttpServerClient {
     pub(super) async fn reading(
         &self,
         transfer: &Transfer,
-        (number, from): (usize, &Origin),
+        number: usize,
+        from: &Origin,
         framing: Framing,
     ) -> Result<BytesCursor, Error> {
         let Transfer { columns, values, rows, dealt, .. } = transfer;
@@ -219,6 +221,3 @@ fn refused(answers: &Answers, transfer: &Transfer, to: &Node, watches: &[(&Node,
         _ => answer,
     }
 }
-
-const CHECKSUM_DOESNT_MATCH: u32 = 40;
-const CANNOT_DECOMPRESS: u32 = 271;

@@ -15,18 +15,18 @@ async fn read_request(connection: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn a_question_on_a_connection_that_its_server_closes_is_asked_again_over_a_new_one() {
+async fn a_question_is_asked_again_if_the_server_closes_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
-        let (mut kept, _) = listener.accept().await.unwrap();
-        read_request(&mut kept).await;
-        kept.write_all(ONE).await.unwrap();
-        read_request(&mut kept).await;
-        drop(kept);
-        let (mut new, _) = listener.accept().await.unwrap();
-        read_request(&mut new).await;
-        new.write_all(ONE).await.unwrap();
+        let (mut first, _) = listener.accept().await.unwrap();
+        read_request(&mut first).await;
+        first.write_all(ONE).await.unwrap();
+        read_request(&mut first).await;
+        drop(first);
+        let (mut second, _) = listener.accept().await.unwrap();
+        read_request(&mut second).await;
+        second.write_all(ONE).await.unwrap();
         // The third question: the server closes the new connection too, so it counts as unreachable.
         for _ in 0..2 {
             read_request(&mut listener.accept().await.unwrap().0).await;
@@ -66,7 +66,7 @@ async fn endless(head: &'static [u8]) -> (u16, Arc<AtomicU64>) {
 
 /// Covers pings, questions, and reads and writes of a relay.
 #[tokio::test]
-async fn an_answer_without_an_end_is_broken_off() {
+async fn an_endless_answer_is_stopped() {
     const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\n\r\n";
     let (port, sent) = endless(ERROR).await;
     let node = Node { http_port: port, ..Node::new("127.0.0.1") };

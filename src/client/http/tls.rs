@@ -183,7 +183,7 @@ mod tests {
     use crate::model::{Identity, Secret};
 
     #[test]
-    fn broken_files_are_told_by_their_elements_and_a_key_is_not_shown() {
+    fn an_error_in_a_tls_file_names_its_element_and_does_not_show_the_key() {
         let authorities = Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned());
         let error = config(&Tls { authorities, ..Tls::default() }).unwrap_err().to_string();
         assert!(error.starts_with("<caConfig>"), "{error}");

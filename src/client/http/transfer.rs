@@ -27,7 +27,7 @@ impl HttpServerClient {
         let client = needed.iter().fold(self.client(from), |client, (name, value)| client.with_setting(name, value));
         let statement = format!("{}{behind}", sql::reach(to));
         let _permit = self.permits.several(Share::Question, [from, to], 1).await;
-        self.execute_by(client, (from, &doing), &statement, &Settings::new(), Bound::Within(SHORT)).await
+        self.execute_by(client, from, &doing, &statement, &Settings::new(), Bound::Within(SHORT)).await
     }
 
     /// Moves the rows of a transfer.
@@ -92,6 +92,6 @@ impl HttpServerClient {
         let client = needed.iter().fold(self.client(node), |client, (name, value)| client.with_setting(name, value));
         let text = format!("{text}{behind}");
         let bound = Bound::Transfer { query_id, course: &transfer.course };
-        self.execute_by(client, (node, &transfer.doing()), &text, settings, bound).await
+        self.execute_by(client, node, &transfer.doing(), &text, settings, bound).await
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Error, KEEPER_EXCEPTION};
+use super::super::Error;
+use super::super::codes::KEEPER_EXCEPTION;
 use super::{HttpServerClient, SHORT};
 use crate::model::Node;
 use crate::sql;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{Digest, Kind};
+use super::super::{Digest, Kind, codes};
 use super::counts::{selected, texts};
 use super::expression::parse;
 use super::refused::refused;
@@ -27,7 +27,7 @@ fn row_hashes(
             let named = table.named(row)?;
             let inserted = columns.iter().filter(|column| column.default_kind.is_inserted());
             let texts: Option<Vec<String>> = inserted.map(|column| named.get(&column.name).map(Value::text)).collect();
-            let texts = texts.ok_or_else(|| refused(47, "Unknown identifier"))?;
+            let texts = texts.ok_or_else(|| refused(codes::UNKNOWN_IDENTIFIER, "Unknown identifier"))?;
             hashes.push(hash(texts.iter().map(String::as_str)));
         }
     }
@@ -79,7 +79,8 @@ pub(super) fn digest(
         let new = Digest { value: PartitionValue(value.clone()), rows: 0, sum: 0 };
         let entry = found.entry(value).or_insert(new);
         let number = over(&hash, &row)?.text();
-        let number: u64 = number.parse().map_err(|_| refused(43, "the hash is no number"))?;
+        let number: u64 =
+            number.parse().map_err(|_| refused(codes::ILLEGAL_TYPE_OF_ARGUMENT, "the hash is no number"))?;
         entry.rows += 1;
         entry.sum = entry.sum.wrapping_add(number);
     }

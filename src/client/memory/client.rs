@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::super::{
     Digest, Error, PartList, PartSizes, Placing, ReplicaState, Running, ServerClient, ServerContext, ServerFacts,
-    Settings, Tally, Transfer,
+    Settings, Tally, Transfer, codes,
 };
 use super::refused::refused;
 use super::world::deduplicates;
@@ -62,7 +62,9 @@ impl ServerClient for MemoryServerClient {
         let doing = format!("cannot speak to {to} from there");
         let to = to.address();
         self.question(from, doing, |world, from| {
-            world.may_write(from).map_err(|_| refused(164, "Table functions are forbidden in readonly mode"))?;
+            world
+                .may_write(from)
+                .map_err(|_| refused(codes::READONLY, "Table functions are forbidden in readonly mode"))?;
             world.speaks(from, &to)
         })
         .await
@@ -203,7 +205,7 @@ impl ServerClient for MemoryServerClient {
 
     async fn kill(&self, node: &Node, prefix: &str) -> Result<(), Error> {
         let prefix = prefix.to_owned();
-        self.deed(node, ("kill", prefix.clone()), "cannot end a statement".into(), move |world, node| {
+        self.perform(node, "kill", prefix.clone(), "cannot end a statement".into(), move |world, node| {
             statement::kill(world, node, &prefix);
             Ok(())
         })
@@ -212,7 +214,7 @@ impl ServerClient for MemoryServerClient {
 
     async fn create_database(&self, node: &Node, database: &str, _: &Settings) -> Result<(), Error> {
         let (doing, database) = (format!("cannot create database {database}"), database.to_owned());
-        self.deed(node, ("create_database", database.clone()), doing, |world, node| {
+        self.perform(node, "create_database", database.clone(), doing, |world, node| {
             if let Some(server) = world.servers.get_mut(node) {
                 server.databases.entry(database).or_default();
             }
@@ -224,7 +226,7 @@ impl ServerClient for MemoryServerClient {
     async fn create_table(&self, node: &Node, name: &TableName, statement: &str, _: &Settings) -> Result<(), Error> {
         let doing = format!("cannot create table {name}");
         let (name, statement) = (name.clone(), statement.to_owned());
-        self.deed(node, ("create_table", name.to_string()), doing, move |world, node| {
+        self.perform(node, "create_table", name.to_string(), doing, move |world, node| {
             world.create(node, &name, &statement)
         })
         .await
@@ -232,18 +234,18 @@ impl ServerClient for MemoryServerClient {
 
     async fn drop_table(&self, node: &Node, name: &TableName, _: &Settings) -> Result<(), Error> {
         let (doing, name) = (format!("cannot drop table {name}"), name.clone());
-        self.deed(node, ("drop_table", name.to_string()), doing, move |world, node| world.drop(node, &name)).await
+        self.perform(node, "drop_table", name.to_string(), doing, move |world, node| world.drop(node, &name)).await
     }
 
     async fn rename(&self, node: &Node, pairs: &[(TableName, TableName)]) -> Result<(), Error> {
         let Some((first, _)) = pairs.first() else { return Ok(()) };
         let (doing, of, pairs) = (format!("cannot rename table {first}"), first.to_string(), pairs.to_vec());
-        self.deed(node, ("rename", of), doing, move |world, node| world.rename(node, &pairs)).await
+        self.perform(node, "rename", of, doing, move |world, node| world.rename(node, &pairs)).await
     }
 
     async fn stop_merges(&self, node: &Node, name: &TableName) -> Result<(), Error> {
         let (doing, name) = (format!("cannot stop merges of {name}"), name.clone());
-        self.deed(node, ("stop_merges", name.to_string()), doing, move |world, node| {
+        self.perform(node, "stop_merges", name.to_string(), doing, move |world, node| {
             world.table_mut(node, &name)?.merges_stopped = true;
             Ok(())
         })
@@ -252,7 +254,7 @@ impl ServerClient for MemoryServerClient {
 
     async fn sync_replica(&self, node: &Node, name: &TableName) -> Result<(), Error> {
         let (doing, name) = (format!("cannot wait for the replica of {name}"), name.clone());
-        self.deed(node, ("sync_replica", name.to_string()), doing, move |world, node| world.sync(node, &name)).await
+        self.perform(node, "sync_replica", name.to_string(), doing, move |world, node| world.sync(node, &name)).await
     }
 
     async fn place(
@@ -269,7 +271,7 @@ impl ServerClient for MemoryServerClient {
         }
         let doing = format!("cannot publish partitions of {from} in {into}");
         let (into, from, ids) = (into.clone(), from.clone(), ids.to_vec());
-        self.deed(node, ("place", into.to_string()), doing, move |world, node| {
+        self.perform(node, "place", into.to_string(), doing, move |world, node| {
             world.place(node, &into, &from, &ids, placing == Placing::Replace)
         })
         .await
@@ -289,7 +291,7 @@ impl ServerClient for MemoryServerClient {
         }
         let doing = format!("cannot fetch parts at {path} in ZooKeeper into {into}");
         let (into, path, ids) = (into.clone(), path.to_owned(), ids.to_vec());
-        self.deed(node, ("fetch", into.to_string()), doing, move |world, node| world.fetch(node, &into, &path, &ids))
+        self.perform(node, "fetch", into.to_string(), doing, move |world, node| world.fetch(node, &into, &path, &ids))
             .await
     }
 
@@ -304,7 +306,7 @@ impl ServerClient for MemoryServerClient {
             return Ok(());
         }
         let (doing, name, ids) = (format!("cannot drop partitions of {name}"), name.clone(), ids.to_vec());
-        self.deed(node, ("drop_partitions", name.to_string()), doing, move |world, node| {
+        self.perform(node, "drop_partitions", name.to_string(), doing, move |world, node| {
             world.drop_partitions(node, &name, &ids)
         })
         .await
@@ -322,7 +324,7 @@ impl ServerClient for MemoryServerClient {
         let doing = format!("cannot insert partition {id} of {from} into {into}");
         let (into, from, columns, id) = (into.clone(), from.clone(), columns.to_vec(), id.clone());
         let deduplicate = deduplicates(settings);
-        self.deed(node, ("insert_partition", into.to_string()), doing, move |world, node| {
+        self.perform(node, "insert_partition", into.to_string(), doing, move |world, node| {
             let rows = partitions::rows_for(world, node, &into, &from, &columns, &id)?;
             world.insert(node, &into, rows, deduplicate)
         })

@@ -1,6 +1,7 @@
 //! Parses the expressions that tasks and tables of a simulation use.
 
 use super::super::Kind;
+use super::super::codes;
 use super::refused::refused;
 
 /// An expression. Operators are calls of the functions with ClickHouse's names (`plus`, `equals`, …).
@@ -33,7 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Ast, Kind> {
 }
 
 fn syntax(text: &str) -> Kind {
-    refused(62, format!("Syntax error: the double does not read: {text}"))
+    refused(codes::SYNTAX_ERROR, format!("Syntax error: the double does not read: {text}"))
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, Kind> {

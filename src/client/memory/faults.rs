@@ -12,11 +12,11 @@ pub struct Statement {
     /// The node that gets it.
     pub node: String,
     /// The method of the client, or the transfer: `push`, `pull`, `relay`, `place`, `drop_table`, …
-    pub deed: &'static str,
+    pub operation: &'static str,
     /// The table that changes, or the database.
-    pub of: String,
+    pub subject: String,
     /// The id of the statement, if it has one.
-    pub query_id: String,
+    pub(crate) query_id: String,
 }
 
 type Matcher = Box<dyn Fn(&Statement) -> bool + Send>;
@@ -42,12 +42,12 @@ impl fmt::Debug for Faults {
 /// The faults for one statement.
 pub(super) struct StatementFaults {
     hold: Option<Hold>,
-    pub loses_reply: bool,
+    pub(crate) loses_reply: bool,
 }
 
 impl StatementFaults {
     /// Waits until the statement may arrive.
-    pub async fn arrive(&mut self) {
+    pub(crate) async fn arrive(&mut self) {
         if let Some(mut hold) = self.hold.take() {
             hold.arrived.send_replace(true);
             // If the other end was dropped, the statement is released too.
@@ -58,7 +58,7 @@ impl StatementFaults {
 
 impl Faults {
     /// Returns the faults for a statement. Each fault hits one statement.
-    pub fn faults(&mut self, statement: &Statement) -> StatementFaults {
+    pub(crate) fn faults(&mut self, statement: &Statement) -> StatementFaults {
         let hold = self.holds.iter().position(|hold| (hold.matches)(statement)).map(|at| self.holds.remove(at));
         let lost = self.lost.iter().position(|matches| matches(statement)).map(|at| self.lost.remove(at));
         StatementFaults { hold, loses_reply: lost.is_some() }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
-use super::super::{ClusterSeat, Disk, Error, Inspector, Mutation, Settings};
+use super::super::{ClusterMember, Disk, Error, Inspector, Mutation, Settings};
 use super::MemoryServerClient;
 use crate::model::{Node, TableName};
 use crate::sql::{Privilege, Selection, SlotKey};
@@ -72,7 +72,7 @@ impl Inspector for MemoryServerClient {
         self.question(node, "cannot ask what the account may do".into(), |_, _| Ok(vec![None; rights.len()])).await
     }
 
-    async fn clusters(&self, node: &Node) -> Result<Vec<ClusterSeat>, Error> {
+    async fn clusters(&self, node: &Node) -> Result<Vec<ClusterMember>, Error> {
         self.question(node, "cannot ask for the clusters".into(), |world, node| {
             Ok(world.server(node)?.clusters.clone())
         })

@@ -47,7 +47,7 @@ use faults::Faults;
 use tokio::sync::Notify;
 use world::{Server, World};
 
-use super::{ClusterSeat, Disk, Kind};
+use super::{ClusterMember, Disk, Kind};
 use crate::model::{Node, TableName};
 
 /// The settings that a server of the double knows: those of 18.16 that a worker asks for.
@@ -123,7 +123,7 @@ impl MemoryServerClient {
     }
 
     /// Blocks a node's native port for another node, or unblocks it. The client can still connect.
-    pub fn set_wall(&self, from: &Node, to: &Node, stands: bool) {
+    pub fn set_blocked(&self, from: &Node, to: &Node, stands: bool) {
         let (mut world, pair) = (self.world(), (from.address(), to.address()));
         if stands {
             world.walls.insert(pair);
@@ -154,7 +154,7 @@ impl MemoryServerClient {
     }
 
     /// Sets the clusters that a node knows.
-    pub fn set_clusters(&self, node: &Node, clusters: Vec<ClusterSeat>) {
+    pub fn set_clusters(&self, node: &Node, clusters: Vec<ClusterMember>) {
         if let Some(server) = self.world().servers.get_mut(&node.address()) {
             server.clusters = clusters;
         }

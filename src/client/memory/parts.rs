@@ -12,9 +12,9 @@ pub type Row = Vec<String>;
 /// A part, which never changes.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub number: u64,
-    pub id: PartitionId,
-    pub rows: Vec<Row>,
+    pub(crate) number: u64,
+    pub(crate) id: PartitionId,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl Part {
@@ -25,7 +25,7 @@ impl Part {
     }
 
     /// Returns a hash of its rows.
-    pub fn content(&self) -> String {
+    pub(crate) fn content(&self) -> String {
         format!("{:016x}", hash(self.rows.iter().flat_map(|row| row.iter().map(String::as_str))))
     }
 }
@@ -56,7 +56,7 @@ pub(super) struct TableLog {
     numbers: u64,
     blocks: BTreeSet<String>,
     /// Whether blocks are remembered at all.
-    pub replicated: bool,
+    pub(crate) replicated: bool,
 }
 
 /// Two equal parts arrived at once.
@@ -64,12 +64,12 @@ pub(super) struct TableLog {
 pub(super) struct NodeExists;
 
 impl TableLog {
-    pub fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         self.log.len()
     }
 
     /// Returns the parts of a replica that has executed these entries.
-    pub fn parts(&self, done: &BTreeSet<usize>) -> Vec<Arc<Part>> {
+    pub(crate) fn parts(&self, done: &BTreeSet<usize>) -> Vec<Arc<Part>> {
         let entries = || done.iter().filter_map(|at| self.log.get(*at));
         let removed: BTreeSet<u64> = entries().flat_map(|entry| entry.removes.iter().copied()).collect();
         entries().flat_map(|entry| &entry.adds).filter(|part| !removed.contains(&part.number)).cloned().collect()
@@ -77,7 +77,7 @@ impl TableLog {
 
     /// Writes an entry and returns its index; `None` if there was nothing to do. `removes`: whole partitions, with
     /// all parts that any replica has of them, and single parts.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         partitions: &[PartitionId],
         numbers: &[u64],
@@ -86,8 +86,8 @@ impl TableLog {
     ) -> Result<Option<usize>, NodeExists> {
         // For a partition, all parts that ever existed: a replica that lags may still have parts that were merged
         // since.
-        let there = self.log.iter().flat_map(|entry| &entry.adds);
-        let gone = there.filter(|part| partitions.contains(&part.id) || numbers.contains(&part.number));
+        let added = self.log.iter().flat_map(|entry| &entry.adds);
+        let gone = added.filter(|part| partitions.contains(&part.id) || numbers.contains(&part.number));
         let mut entry = Entry { removes: gone.map(|part| part.number).collect(), adds: Vec::new() };
         let how = match arrival {
             Arrival::Insert { deduplicate: true } => Some("insert"),

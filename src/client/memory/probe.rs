@@ -69,8 +69,8 @@ impl Probe for MemoryServerClient {
         let to = to.address();
         self.question(from, doing, |world, from| {
             world.speaks(from, &to)?;
-            let there = world.marks.iter().filter(|(at, mark)| *at == server && mark.starts_with(prefix));
-            Ok(there.map(|(_, mark)| mark.clone()).collect())
+            let marks = world.marks.iter().filter(|(at, mark)| *at == server && mark.starts_with(prefix));
+            Ok(marks.map(|(_, mark)| mark.clone()).collect())
         })
         .await
     }

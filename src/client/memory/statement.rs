@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::super::{Destination, Error, Kind, Origin, Running, Transfer};
+use super::super::{Destination, Error, Kind, Origin, Running, Transfer, codes};
 use super::MemoryServerClient;
 use super::faults::Statement;
 use super::parts::Row;
@@ -14,7 +14,7 @@ use super::world::{Query, Server, World, deduplicates, refused_by};
 use crate::model::{Node, Way};
 
 fn killed() -> Kind {
-    refused(394, "Query was cancelled")
+    refused(codes::QUERY_WAS_CANCELLED, "Query was cancelled")
 }
 
 /// A statement that has arrived at its server.
@@ -32,7 +32,10 @@ impl Arrived {
         let server = world.servers.get_mut(&statement.node).ok_or_else(unknown)?;
         let id = statement.query_id.clone();
         if !id.is_empty() && server.queries.values().any(|query| query.id == id) {
-            return Err(refused(216, format!("Query with id = {id} is already running.")));
+            return Err(refused(
+                codes::QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
+                format!("Query with id = {id} is already running."),
+            ));
         }
         server.queries.insert(number, Query { id, since: Instant::now(), rows: 0, killed: false });
         drop(world);
@@ -40,7 +43,7 @@ impl Arrived {
     }
 
     /// Executes a step, unless the statement was killed or its server has died.
-    pub fn step<T>(&self, work: impl FnOnce(&mut World) -> Result<T, Kind>) -> Result<T, Kind> {
+    pub(crate) fn step<T>(&self, work: impl FnOnce(&mut World) -> Result<T, Kind>) -> Result<T, Kind> {
         let mut world = self.memory.world();
         let query = world.servers.get(&self.node).and_then(|server| server.queries.get(&self.number));
         if query.is_none_or(|query| query.killed) { Err(killed()) } else { work(&mut world) }
@@ -90,15 +93,16 @@ impl MemoryServerClient {
     }
 
     /// Runs a statement of one step.
-    pub(super) async fn deed(
+    pub(super) async fn perform(
         &self,
         node: &Node,
-        (deed, of): (&'static str, String),
+        operation: &'static str,
+        subject: String,
         doing: String,
         work: impl FnOnce(&mut World, &str) -> Result<(), Kind> + Send + 'static,
     ) -> Result<(), Error> {
         let address = node.address();
-        let statement = Statement { node: address.clone(), deed, of, query_id: String::new() };
+        let statement = Statement { node: address.clone(), operation, subject, query_id: String::new() };
         self.run(statement, doing, OneStep(move |world: &mut World| work(world, &address))).await
     }
 
@@ -154,13 +158,13 @@ impl MemoryServerClient {
 
     pub(super) async fn send(&self, transfer: Transfer) -> Result<(), Error> {
         let (Some(source), Some(first)) = (transfer.from.first(), transfer.to.first()) else { return Ok(()) };
-        let (node, deed) = match transfer.way {
+        let (node, operation) = match transfer.way {
             Way::Push => (&source.node, "push"),
             Way::Pull => (&first.node, "pull"),
             Way::Relay | Way::Clone => (&first.node, "relay"),
         };
-        let (of, query_id) = (transfer.into.to_string(), transfer.query_id().to_owned());
-        let statement = Statement { node: node.address(), deed, of, query_id };
+        let (subject, query_id) = (transfer.into.to_string(), transfer.query_id().to_owned());
+        let statement = Statement { node: node.address(), operation, subject, query_id };
         self.run(statement, transfer.doing(), Moving(transfer)).await
     }
 }
@@ -189,9 +193,9 @@ impl AsyncWork for Moving {
     async fn work(self, arrived: &Arrived, asker: &Asker) -> Result<(), Kind> {
         // A relay has a statement on each of its nodes.
         let mut others = Vec::new();
-        let arrive = |node: &Node, deed, query_id: &str| {
-            let of = self.0.rows.relation.table.to_string();
-            let statement = Statement { node: node.address(), deed, of, query_id: query_id.to_owned() };
+        let arrive = |node: &Node, operation, query_id: &str| {
+            let subject = self.0.rows.relation.table.to_string();
+            let statement = Statement { node: node.address(), operation, subject, query_id: query_id.to_owned() };
             Arrived::arrive(arrived.memory.clone(), &statement)
         };
         let mut done = Ok(());
@@ -292,7 +296,7 @@ fn selected(world: &mut World, transfer: &Transfer, from: &Origin, to: &Destinat
     let target = if transfer.way == Way::Push { target.map_err(|_| refused_by(&to))? } else { target? };
     let names: Vec<String> = target.stored().map(|column| column.name.clone()).collect();
     if names.len() != values.len() || (transfer.way != Way::Push && names != transfer.columns) {
-        return Err(refused(20, "Number of columns doesn't match"));
+        return Err(refused(codes::NUMBER_OF_COLUMNS_DOESNT_MATCH, "Number of columns doesn't match"));
     }
     let mut rows = Vec::new();
     for row in world.rows(source) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::super::Kind;
+use super::super::codes;
 use super::expression::{Ast, parse, quoted};
 use super::parts::{Part, Row};
 use super::refused::refused;
@@ -19,24 +20,24 @@ pub(super) type Named = BTreeMap<String, Value>;
 /// The path and the name of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Replica {
-    pub path: String,
-    pub name: String,
+    pub(crate) path: String,
+    pub(crate) name: String,
 }
 
 #[derive(Debug)]
 pub(super) struct Table {
-    pub definition: TableDefinition,
-    pub table_log: u64,
-    pub done: BTreeSet<usize>,
-    pub replica: Option<Replica>,
-    pub merges_stopped: bool,
+    pub(crate) definition: TableDefinition,
+    pub(crate) table_log: u64,
+    pub(crate) done: BTreeSet<usize>,
+    pub(crate) replica: Option<Replica>,
+    pub(crate) merges_stopped: bool,
     /// Displaced parts, with the time at which they leave the disk.
-    pub displaced: Vec<(Arc<Part>, Instant)>,
+    pub(crate) displaced: Vec<(Arc<Part>, Instant)>,
     key: Vec<(KeyElement, Ast)>,
 }
 
 impl Table {
-    pub fn new(definition: TableDefinition, table_log: u64, replica: Option<Replica>) -> Result<Table, Kind> {
+    pub(crate) fn new(definition: TableDefinition, table_log: u64, replica: Option<Replica>) -> Result<Table, Kind> {
         let types = types_of(&definition);
         let element = |expression: String| {
             let ast = parse(&expression)?;
@@ -49,17 +50,17 @@ impl Table {
         Ok(Table { definition, table_log, done, replica, merges_stopped: false, displaced, key })
     }
 
-    pub fn stored(&self) -> impl Iterator<Item = &Column> {
+    pub(crate) fn stored(&self) -> impl Iterator<Item = &Column> {
         let is_stored = |column: &&Column| !matches!(column.default_kind, DefaultKind::Alias | DefaultKind::Ephemeral);
         self.definition.columns.iter().filter(is_stored)
     }
 
-    pub fn types(&self) -> BTreeMap<String, String> {
+    pub(crate) fn types(&self) -> BTreeMap<String, String> {
         types_of(&self.definition)
     }
 
     /// Returns a row with the names of its columns.
-    pub fn named(&self, row: &Row) -> Result<Named, Kind> {
+    pub(crate) fn named(&self, row: &Row) -> Result<Named, Kind> {
         let read = |(column, text): (&Column, &String)| (column.name.clone(), Value::read(text, &column.type_name));
         let mut named: Named = self.stored().zip(row).map(read).collect();
         for column in self.definition.columns.iter().filter(|column| column.default_kind == DefaultKind::Alias) {
@@ -70,7 +71,7 @@ impl Table {
     }
 
     /// Returns a row to store, given the values of some columns; the others get their defaults.
-    pub fn row(&self, mut given: Named) -> Result<Row, Kind> {
+    pub(crate) fn row(&self, mut given: Named) -> Result<Row, Kind> {
         let mut row = Vec::new();
         for column in self.stored() {
             let value = match given.get(&column.name) {
@@ -90,7 +91,7 @@ impl Table {
 
     /// Returns the partition of a row: readable like the server's ids if [`KeyElement::id`] gives an expression,
     /// otherwise a hash.
-    pub fn partition(&self, row: &Row) -> Result<PartitionId, Kind> {
+    pub(crate) fn partition(&self, row: &Row) -> Result<PartitionId, Kind> {
         if self.key.is_empty() {
             return Ok(PartitionId("all".into()));
         }
@@ -106,7 +107,7 @@ impl Table {
     }
 
     /// Returns `system.parts.partition` of a part with that row.
-    pub fn partition_name(&self, row: &Row) -> Result<String, Kind> {
+    pub(crate) fn partition_name(&self, row: &Row) -> Result<String, Kind> {
         let named = self.named(row)?;
         let texts = self.key.iter().map(|(element, ast)| Ok((element, over(ast, &named)?.text())));
         let texts = texts.collect::<Result<Vec<_>, Kind>>()?;
@@ -121,7 +122,7 @@ impl Table {
     }
 
     /// Checks whether partitions of another table can be taken over; errors 122 and 36 like the server's.
-    pub fn fits(&self, other: &Table) -> Result<(), Kind> {
+    pub(crate) fn fits(&self, other: &Table) -> Result<(), Kind> {
         let columns = |table: &Table| -> Vec<(String, String)> {
             table.stored().map(|column| (column.name.clone(), column.type_name.clone())).collect()
         };
@@ -130,20 +131,20 @@ impl Table {
             columns
         };
         if sorted(columns(self)) != sorted(columns(other)) {
-            return Err(refused(122, "Tables have different structure"));
+            return Err(refused(codes::INCOMPATIBLE_COLUMNS, "Tables have different structure"));
         }
         let keys = |table: &Table| -> Vec<String> { table.key.iter().map(|(e, _)| e.expression.clone()).collect() };
         if keys(self) != keys(other) {
-            return Err(refused(36, "Tables have different partition key"));
+            return Err(refused(codes::BAD_ARGUMENTS, "Tables have different partition key"));
         }
         if self.definition.sorting_key != other.definition.sorting_key {
-            return Err(refused(36, "Tables have different ordering"));
+            return Err(refused(codes::BAD_ARGUMENTS, "Tables have different ordering"));
         }
         Ok(())
     }
 
     /// Returns a row of a table that has the same columns in another order.
-    pub fn adopted(&self, from: &Table, row: &Row) -> Result<Row, Kind> {
+    pub(crate) fn adopted(&self, from: &Table, row: &Row) -> Result<Row, Kind> {
         self.row(from.named(row)?)
     }
 }
@@ -164,7 +165,7 @@ pub(super) struct Chooser {
 }
 
 impl Chooser {
-    pub fn new(selection: &Selection) -> Result<Chooser, Kind> {
+    pub(crate) fn new(selection: &Selection) -> Result<Chooser, Kind> {
         let relation = &selection.relation;
         let columns = relation.columns.as_ref().map(|columns| {
             columns.iter().map(|(name, text)| Ok((name.clone(), parse(text)?))).collect::<Result<Vec<_>, Kind>>()
@@ -175,7 +176,7 @@ impl Chooser {
     }
 
     /// Returns the row with the selection's columns, if it is selected.
-    pub fn choose(&self, row: Named) -> Result<Option<Named>, Kind> {
+    pub(crate) fn choose(&self, row: Named) -> Result<Option<Named>, Kind> {
         if let Some(condition) = &self.condition
             && !over(condition, &row)?.is_true()
         {
@@ -196,7 +197,7 @@ impl Chooser {
     }
 
     /// Returns the types of the selection's columns, and checks its conditions.
-    pub fn types(&self, table: &Table) -> Result<BTreeMap<String, String>, Kind> {
+    pub(crate) fn types(&self, table: &Table) -> Result<BTreeMap<String, String>, Kind> {
         let own = table.types();
         let check = |ast: &Ast, types: &BTreeMap<String, String>| type_of(ast, &|name| types.get(name).cloned());
         if let Some(condition) = &self.condition {
@@ -219,11 +220,11 @@ impl Chooser {
 /// Parses a statement of [`TableDefinition::create`] or a similar one. Returns the definition, and whether it says IF
 /// NOT EXISTS.
 pub(super) fn read_create(name: &TableName, statement: &str) -> Result<(TableDefinition, bool), Kind> {
-    let wrong = || refused(62, format!("Syntax error: the double does not read: {statement}"));
+    let wrong = || refused(codes::SYNTAX_ERROR, format!("Syntax error: the double does not read: {statement}"));
     let engine_at = statement.rfind(") ENGINE = ").ok_or_else(wrong)?;
     let engine = &statement[engine_at + 2..];
     let mut definition = TableDefinition::read(name.clone(), engine, statement, Vec::new(), "")
-        .map_err(|error| refused(62, error.to_string()))?;
+        .map_err(|error| refused(codes::SYNTAX_ERROR, error.to_string()))?;
     let declared = definition.declarations.iter().filter_map(|text| column(text).transpose());
     definition.columns = declared.collect::<Result<_, Kind>>()?;
     let order = definition.engine.clause(Clause::OrderBy).map(str::to_owned).or_else(|| {
@@ -232,7 +233,7 @@ pub(super) fn read_create(name: &TableName, statement: &str) -> Result<(TableDef
     });
     definition.sorting_key = order.map(|order| key_elements(&order).join(", ")).unwrap_or_default();
     if definition.engine.is_merge_tree() && order_is_missing(&definition) {
-        return Err(refused(42, "Storage MergeTree requires ORDER BY"));
+        return Err(refused(codes::NUMBER_OF_ARGUMENTS_DOESNT_MATCH, "Storage MergeTree requires ORDER BY"));
     }
     Ok((definition, statement.to_ascii_uppercase().contains("IF NOT EXISTS")))
 }
@@ -243,7 +244,7 @@ fn order_is_missing(definition: &TableDefinition) -> bool {
 
 /// Parses `` `name` Type [DEFAULT …] [COMMENT …] ``; returns `None` for an index and similar declarations.
 fn column(declaration: &str) -> Result<Option<Column>, Kind> {
-    let wrong = || refused(62, format!("Syntax error in a column: {declaration}"));
+    let wrong = || refused(codes::SYNTAX_ERROR, format!("Syntax error in a column: {declaration}"));
     let text = declaration.trim();
     let (name, rest) = if text.starts_with('`') {
         let (name, length) = quoted(text, '`').ok_or_else(wrong)?;

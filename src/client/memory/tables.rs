@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Kind, ReplicaState};
+use super::super::{Kind, ReplicaState, codes};
 use super::world::World;
 use crate::model::TableName;
 use crate::sql::TableDefinition;
@@ -11,7 +11,7 @@ use crate::sql::TableDefinition;
 pub(super) fn definition(world: &World, node: &str, name: &TableName) -> Result<Option<TableDefinition>, Kind> {
     match world.table(node, name) {
         Ok(table) => Ok(Some(table.definition.clone())),
-        Err(Kind::Server { code: 60 | 81, .. }) => Ok(None),
+        Err(Kind::Server { code: codes::UNKNOWN_TABLE | codes::UNKNOWN_DATABASE, .. }) => Ok(None),
         Err(other) => Err(other),
     }
 }

@@ -11,7 +11,7 @@ fn node(number: u16) -> Arc<Node> {
     Arc::new(Node::new(format!("n{number}")))
 }
 
-async fn conformer(test: &str) -> (MemoryServerClient, [Arc<Node>; 2], String) {
+async fn new_client(test: &str) -> (MemoryServerClient, [Arc<Node>; 2], String) {
     let (memory, nodes) = (MemoryServerClient::new(), [node(1), node(2)]);
     for node in &nodes {
         memory.add_node(node, &[("replica", &node.host)]);
@@ -19,10 +19,10 @@ async fn conformer(test: &str) -> (MemoryServerClient, [Arc<Node>; 2], String) {
     (memory, nodes, format!("it_{test}"))
 }
 
-crate::client_conformance!(conformer);
-crate::inspector_conformance!(conformer);
+crate::client_conformance!(new_client);
+crate::inspector_conformance!(new_client);
 
-struct Scene {
+struct Setup {
     memory: MemoryServerClient,
     one: Arc<Node>,
     two: Arc<Node>,
@@ -33,8 +33,8 @@ struct Scene {
 const REPLICATED: &str = "ReplicatedMergeTree('/t', '{replica}') PARTITION BY m ORDER BY id";
 
 /// Creates `a` on the first node with ten rows in two partitions, and `b` on both nodes with this engine.
-async fn scene(engine: &str) -> Scene {
-    let (memory, [one, two], _) = conformer("").await;
+async fn setup(engine: &str) -> Setup {
+    let (memory, [one, two], _) = new_client("").await;
     let (a, b) = (TableName::new("default", "a"), TableName::new("default", "b"));
     let plain = "MergeTree PARTITION BY m ORDER BY id";
     for (node, name, engine) in [(&one, &a, plain), (&one, &b, engine), (&two, &b, engine)] {
@@ -44,10 +44,10 @@ async fn scene(engine: &str) -> Scene {
     let rows = (0..10).map(|id| vec![(id % 2).to_string(), id.to_string()]).collect();
     memory.insert(&one, &a, rows).unwrap();
     memory.set_block_rows(3);
-    Scene { memory, one, two, a, b }
+    Setup { memory, one, two, a, b }
 }
 
-impl Scene {
+impl Setup {
     fn push(&self) -> Transfer {
         Transfer {
             way: Way::Push,
@@ -74,7 +74,7 @@ impl Scene {
     }
 
     /// Lets other tasks run until a statement is running, or until none is.
-    async fn until_running(&self, running: bool) {
+    async fn wait_until_running(&self, running: bool) {
         for _ in 0..100 {
             if self.memory.running(&self.one, "q1").await.unwrap().is_empty() != running {
                 return;
@@ -87,191 +87,191 @@ impl Scene {
 const PLAIN: &str = "MergeTree PARTITION BY m ORDER BY id";
 
 #[tokio::test(start_paused = true)]
-async fn a_push_goes_on_after_its_sender_has_gone() {
-    let scene = scene(PLAIN).await;
-    let push = scene.push();
-    let mut sent = scene.memory.transfer(&push);
-    while scene.memory.running(&scene.one, "q1").await.unwrap().is_empty() {
+async fn a_push_continues_after_its_client_has_gone() {
+    let setup = setup(PLAIN).await;
+    let push = setup.push();
+    let mut sent = setup.memory.transfer(&push);
+    while setup.memory.running(&setup.one, "q1").await.unwrap().is_empty() {
         assert!((&mut sent).now_or_never().is_none());
     }
     drop(sent);
-    scene.until_running(false).await;
-    assert_eq!(scene.rows(&scene.two, &scene.b), 10);
+    setup.wait_until_running(false).await;
+    assert_eq!(setup.rows(&setup.two, &setup.b), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_push_leaves_what_it_wrote() {
-    let scene = scene(PLAIN).await;
-    scene.memory.set_block_rows(1);
-    let (memory, push) = (scene.memory.clone(), scene.push());
+async fn a_killed_push_keeps_the_rows_that_it_wrote() {
+    let setup = setup(PLAIN).await;
+    setup.memory.set_block_rows(1);
+    let (memory, push) = (setup.memory.clone(), setup.push());
     let sent = tokio::spawn(async move { memory.transfer(&push).await });
-    scene.until_running(true).await;
-    scene.memory.kill(&scene.one, "q1:").await.unwrap();
+    setup.wait_until_running(true).await;
+    setup.memory.kill(&setup.one, "q1:").await.unwrap();
     assert_eq!(sent.await.unwrap().unwrap_err().code(), Some(394));
-    assert!(scene.rows(&scene.two, &scene.b) < 10);
+    assert!(setup.rows(&setup.two, &setup.b) < 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relay_ends_with_its_sender_and_a_pull_goes_on() {
+async fn a_relay_ends_with_its_client_and_a_pull_continues() {
     for (way, whole) in [(Way::Relay, false), (Way::Pull, true)] {
-        let scene = scene(PLAIN).await;
-        scene.memory.set_block_rows(1);
-        let transfer = Transfer { way, ..scene.push() };
-        let mut sent = scene.memory.transfer(&transfer);
-        while scene.rows(&scene.two, &scene.b) == 0 {
+        let setup = setup(PLAIN).await;
+        setup.memory.set_block_rows(1);
+        let transfer = Transfer { way, ..setup.push() };
+        let mut sent = setup.memory.transfer(&transfer);
+        while setup.rows(&setup.two, &setup.b) == 0 {
             assert!((&mut sent).now_or_never().is_none());
             tokio::task::yield_now().await;
         }
-        let ids = scene.memory.statements(&scene.one);
+        let ids = setup.memory.statements(&setup.one);
         assert_eq!(ids, if whole { vec![] } else { vec![transfer.reading_id(0)] });
         drop(sent);
-        while !scene.memory.statements(&scene.two).is_empty() {
+        while !setup.memory.statements(&setup.two).is_empty() {
             tokio::task::yield_now().await;
         }
-        assert!(scene.memory.statements(&scene.one).is_empty());
-        assert_eq!(scene.rows(&scene.two, &scene.b) == 10, whole);
+        assert!(setup.memory.statements(&setup.one).is_empty());
+        assert_eq!(setup.rows(&setup.two, &setup.b) == 10, whole);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn walls_and_accounts_that_may_only_read_stop_their_ways() {
-    let scene = scene(PLAIN).await;
+async fn firewalls_and_read_only_accounts_block_transfers() {
+    let setup = setup(PLAIN).await;
     let outcome = async |way| {
-        let to = vec![Destination::of_all(&scene.two, format!("q:{way}"))];
-        scene.memory.transfer(&Transfer { way, to, ..scene.push() }).await.map_err(|error| error.code())
+        let to = vec![Destination::of_all(&setup.two, format!("q:{way}"))];
+        setup.memory.transfer(&Transfer { way, to, ..setup.push() }).await.map_err(|error| error.code())
     };
-    scene.memory.set_wall(&scene.one, &scene.two, true);
+    setup.memory.set_blocked(&setup.one, &setup.two, true);
     assert_eq!(outcome(Way::Push).await, Err(Some(279)));
     assert_eq!(outcome(Way::Pull).await, Ok(()));
-    scene.memory.set_wall(&scene.two, &scene.one, true);
+    setup.memory.set_blocked(&setup.two, &setup.one, true);
     assert_eq!(outcome(Way::Pull).await, Err(Some(279)));
     assert_eq!(outcome(Way::Relay).await, Ok(()));
-    scene.memory.set_wall(&scene.one, &scene.two, false);
-    scene.memory.set_read_only(&scene.one, true);
+    setup.memory.set_blocked(&setup.one, &setup.two, false);
+    setup.memory.set_read_only(&setup.one, true);
     assert_eq!(outcome(Way::Push).await, Err(Some(164)));
     assert_eq!(outcome(Way::Relay).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_statement_arrives_late() {
-    let scene = scene(PLAIN).await;
-    let mut held = scene.memory.hold(|statement| statement.deed == "push");
-    let (memory, push) = (scene.memory.clone(), scene.push());
+async fn a_delayed_statement_runs_after_its_release() {
+    let setup = setup(PLAIN).await;
+    let mut held = setup.memory.hold(|statement| statement.operation == "push");
+    let (memory, push) = (setup.memory.clone(), setup.push());
     let sent = tokio::spawn(async move { memory.transfer(&push).await });
     held.sent().await;
-    scene.memory.set_reachable(&scene.one, false);
+    setup.memory.set_reachable(&setup.one, false);
     assert!(sent.await.unwrap().unwrap_err().is_unreachable());
-    scene.memory.set_reachable(&scene.one, true);
+    setup.memory.set_reachable(&setup.one, true);
     // The server does not know the statement, so it cannot be killed.
-    assert!(scene.memory.running(&scene.one, "").await.unwrap().is_empty());
-    scene.memory.kill(&scene.one, "q1").await.unwrap();
-    assert_eq!(scene.rows(&scene.two, &scene.b), 0);
+    assert!(setup.memory.running(&setup.one, "").await.unwrap().is_empty());
+    setup.memory.kill(&setup.one, "q1").await.unwrap();
+    assert_eq!(setup.rows(&setup.two, &setup.b), 0);
     held.release();
-    scene.until_running(true).await;
-    scene.until_running(false).await;
-    assert_eq!(scene.rows(&scene.two, &scene.b), 10);
+    setup.wait_until_running(true).await;
+    setup.wait_until_running(false).await;
+    assert_eq!(setup.rows(&setup.two, &setup.b), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_hides_a_deed_that_was_done() {
-    let scene = scene(PLAIN).await;
-    scene.memory.lose_next_reply(|statement| statement.deed == "place");
-    assert!(scene.place(Placing::Attach, "0").await.unwrap_err().is_unreachable());
-    assert_eq!(scene.rows(&scene.one, &scene.b), 5);
-    scene.place(Placing::Attach, "0").await.unwrap();
-    assert_eq!(scene.rows(&scene.one, &scene.b), 10);
+async fn a_statement_whose_reply_was_lost_has_run() {
+    let setup = setup(PLAIN).await;
+    setup.memory.lose_next_reply(|statement| statement.operation == "place");
+    assert!(setup.place(Placing::Attach, "0").await.unwrap_err().is_unreachable());
+    assert_eq!(setup.rows(&setup.one, &setup.b), 5);
+    setup.place(Placing::Attach, "0").await.unwrap();
+    assert_eq!(setup.rows(&setup.one, &setup.b), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_is_cut_off_answers_nothing_and_takes_nothing() {
-    let scene = scene(PLAIN).await;
-    scene.memory.set_reachable(&scene.two, false);
-    assert!(scene.memory.server(&scene.two).await.unwrap_err().is_unreachable());
-    assert_eq!(scene.memory.transfer(&scene.push()).await.unwrap_err().code(), Some(279));
-    scene.memory.set_reachable(&scene.two, true);
-    scene.memory.transfer(&scene.push()).await.unwrap();
-    assert_eq!(scene.rows(&scene.two, &scene.b), 10);
+async fn an_unreachable_node_answers_nothing_and_receives_nothing() {
+    let setup = setup(PLAIN).await;
+    setup.memory.set_reachable(&setup.two, false);
+    assert!(setup.memory.server(&setup.two).await.unwrap_err().is_unreachable());
+    assert_eq!(setup.memory.transfer(&setup.push()).await.unwrap_err().code(), Some(279));
+    setup.memory.set_reachable(&setup.two, true);
+    setup.memory.transfer(&setup.push()).await.unwrap();
+    assert_eq!(setup.rows(&setup.two, &setup.b), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn displaced_parts_stay_for_a_while_and_come_back_after_a_restart() {
-    let scene = scene(PLAIN).await;
+async fn displaced_parts_stay_for_a_while_and_return_after_a_restart() {
+    let setup = setup(PLAIN).await;
     let zero = [PartitionId("0".into())];
-    let displaced = || scene.memory.displaced_parts(&scene.one, &scene.b, &zero);
-    scene.place(Placing::Attach, "0").await.unwrap();
-    scene.place(Placing::Replace, "0").await.unwrap();
+    let displaced = || setup.memory.displaced_parts(&setup.one, &setup.b, &zero);
+    setup.place(Placing::Attach, "0").await.unwrap();
+    setup.place(Placing::Replace, "0").await.unwrap();
     assert_eq!(displaced().await.unwrap(), 1);
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(displaced().await.unwrap(), 0);
-    scene.memory.restart(&scene.one);
-    assert_eq!(scene.rows(&scene.one, &scene.b), 5);
-    scene.place(Placing::Replace, "0").await.unwrap();
-    scene.memory.restart(&scene.one);
-    assert_eq!(scene.rows(&scene.one, &scene.b), 10);
+    setup.memory.restart(&setup.one);
+    assert_eq!(setup.rows(&setup.one, &setup.b), 5);
+    setup.place(Placing::Replace, "0").await.unwrap();
+    setup.memory.restart(&setup.one);
+    assert_eq!(setup.rows(&setup.one, &setup.b), 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_merged_does_not_come_back_after_a_restart() {
-    let scene = scene("MergeTree PARTITION BY m ORDER BY id").await;
+async fn merged_parts_do_not_return_after_a_restart() {
+    let setup = setup("MergeTree PARTITION BY m ORDER BY id").await;
     for id in ["1", "2"] {
-        scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), id.into()]]).unwrap();
+        setup.memory.insert(&setup.one, &setup.b, vec![vec!["0".into(), id.into()]]).unwrap();
     }
-    scene.memory.merge(&scene.one, &scene.b).unwrap();
-    scene.memory.restart(&scene.one);
-    assert_eq!(scene.rows(&scene.one, &scene.b), 2);
+    setup.memory.merge(&setup.one, &setup.b).unwrap();
+    setup.memory.restart(&setup.one);
+    assert_eq!(setup.rows(&setup.one, &setup.b), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_lags_merges_nothing_and_replaces_also_what_others_merged() {
-    let scene = scene(REPLICATED).await;
+async fn a_lagging_replica_merges_nothing_and_drops_parts_that_others_merged() {
+    let setup = setup(REPLICATED).await;
     for id in ["1", "2"] {
-        scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), id.into()]]).unwrap();
+        setup.memory.insert(&setup.one, &setup.b, vec![vec!["0".into(), id.into()]]).unwrap();
     }
-    scene.memory.set_lagging(&scene.two, true);
-    scene.memory.merge(&scene.one, &scene.b).unwrap();
-    scene.memory.merge(&scene.two, &scene.b).unwrap();
+    setup.memory.set_lagging(&setup.two, true);
+    setup.memory.merge(&setup.one, &setup.b).unwrap();
+    setup.memory.merge(&setup.two, &setup.b).unwrap();
     let zero = [PartitionId("0".into())];
-    scene.memory.drop_partitions(&scene.two, &scene.b, &zero, &Settings::new()).await.unwrap();
-    assert_eq!((scene.rows(&scene.one, &scene.b), scene.rows(&scene.two, &scene.b)), (0, 0));
+    setup.memory.drop_partitions(&setup.two, &setup.b, &zero, &Settings::new()).await.unwrap();
+    assert_eq!((setup.rows(&setup.one, &setup.b), setup.rows(&setup.two, &setup.b)), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lagging_replica_gets_rows_when_it_is_told_to_sync() {
-    let scene = scene(REPLICATED).await;
-    scene.memory.set_lagging(&scene.two, true);
-    scene.place(Placing::Attach, "0").await.unwrap();
-    scene.place(Placing::Replace, "0").await.unwrap();
-    assert_eq!((scene.rows(&scene.one, &scene.b), scene.rows(&scene.two, &scene.b)), (5, 0));
-    scene.memory.sync_replica(&scene.two, &scene.b).await.unwrap();
-    assert_eq!(scene.rows(&scene.two, &scene.b), 5);
+async fn a_lagging_replica_gets_rows_by_sync_replica() {
+    let setup = setup(REPLICATED).await;
+    setup.memory.set_lagging(&setup.two, true);
+    setup.place(Placing::Attach, "0").await.unwrap();
+    setup.place(Placing::Replace, "0").await.unwrap();
+    assert_eq!((setup.rows(&setup.one, &setup.b), setup.rows(&setup.two, &setup.b)), (5, 0));
+    setup.memory.sync_replica(&setup.two, &setup.b).await.unwrap();
+    assert_eq!(setup.rows(&setup.two, &setup.b), 5);
     // A REPLACE by a lagging replica replaces rows everywhere, even rows that it has not seen.
-    scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), "99".into()]]).unwrap();
+    setup.memory.insert(&setup.one, &setup.b, vec![vec!["0".into(), "99".into()]]).unwrap();
     let zero = [PartitionId("0".into())];
-    scene.memory.drop_partitions(&scene.two, &scene.b, &zero, &Settings::new()).await.unwrap();
-    assert_eq!((scene.rows(&scene.one, &scene.b), scene.rows(&scene.two, &scene.b)), (0, 0));
+    setup.memory.drop_partitions(&setup.two, &setup.b, &zero, &Settings::new()).await.unwrap();
+    assert_eq!((setup.rows(&setup.one, &setup.b), setup.rows(&setup.two, &setup.b)), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn equal_parts_at_once_are_refused_by_a_replicated_table() {
-    let scene = scene(REPLICATED).await;
+async fn a_replicated_table_refuses_equal_parts_in_one_attach() {
+    let setup = setup(REPLICATED).await;
     for _ in 0..2 {
-        scene.memory.insert(&scene.one, &scene.a, vec![vec!["7".into(), "1".into()]]).unwrap();
+        setup.memory.insert(&setup.one, &setup.a, vec![vec!["7".into(), "1".into()]]).unwrap();
     }
-    assert_eq!(scene.place(Placing::Attach, "7").await.unwrap_err().code(), Some(999));
-    assert_eq!(scene.rows(&scene.one, &scene.b), 0);
+    assert_eq!(setup.place(Placing::Attach, "7").await.unwrap_err().code(), Some(999));
+    assert_eq!(setup.rows(&setup.one, &setup.b), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_merge_of_replacing_keeps_the_last_row_of_each_key() {
-    let scene = scene("ReplacingMergeTree PARTITION BY m ORDER BY id").await;
+async fn a_merge_of_a_replacing_engine_keeps_the_last_row_of_each_key() {
+    let setup = setup("ReplacingMergeTree PARTITION BY m ORDER BY id").await;
     for id in ["1", "1", "2"] {
-        scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), id.into()]]).unwrap();
+        setup.memory.insert(&setup.one, &setup.b, vec![vec!["0".into(), id.into()]]).unwrap();
     }
-    assert_eq!(scene.rows(&scene.one, &scene.b), 3);
-    scene.memory.merge(&scene.one, &scene.b).unwrap();
-    assert_eq!(scene.rows(&scene.one, &scene.b), 2);
-    scene.memory.stop_merges(&scene.one, &scene.b).await.unwrap();
-    scene.memory.insert(&scene.one, &scene.b, vec![vec!["0".into(), "1".into()]]).unwrap();
-    scene.memory.merge(&scene.one, &scene.b).unwrap();
-    assert_eq!(scene.rows(&scene.one, &scene.b), 3);
+    assert_eq!(setup.rows(&setup.one, &setup.b), 3);
+    setup.memory.merge(&setup.one, &setup.b).unwrap();
+    assert_eq!(setup.rows(&setup.one, &setup.b), 2);
+    setup.memory.stop_merges(&setup.one, &setup.b).await.unwrap();
+    setup.memory.insert(&setup.one, &setup.b, vec![vec!["0".into(), "1".into()]]).unwrap();
+    setup.memory.merge(&setup.one, &setup.b).unwrap();
+    assert_eq!(setup.rows(&setup.one, &setup.b), 3);
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::super::Kind;
+use super::super::codes;
 use super::expression::Ast;
 use super::refused::refused;
 
@@ -52,8 +53,9 @@ impl Value {
         let Some((bits, signed)) = integer(type_name) else { return Ok(Value::Text(self.text())) };
         let number = match &self {
             Value::Int(number) => *number,
-            other => number_of(&other.text())
-                .ok_or_else(|| refused(6, format!("Cannot parse string '{}' as {type_name}", other.text())))?,
+            other => number_of(&other.text()).ok_or_else(|| {
+                refused(codes::CANNOT_PARSE_TEXT, format!("Cannot parse string '{}' as {type_name}", other.text()))
+            })?,
         };
         let low = number & ((1_i128 << bits) - 1);
         Ok(Value::Int(if signed && low >> (bits - 1) == 1 { low - (1 << bits) } else { low }))
@@ -126,7 +128,10 @@ pub(super) fn evaluate(ast: &Ast, column: &dyn Fn(&str) -> Option<Value>) -> Res
     let (name, asts) = match ast {
         Ast::Number(number) => return Ok(Value::Int(*number)),
         Ast::Text(text) => return Ok(Value::Text(text.clone())),
-        Ast::Column(name) => return column(name).ok_or_else(|| refused(47, format!("Unknown identifier: {name}"))),
+        Ast::Column(name) => {
+            return column(name)
+                .ok_or_else(|| refused(codes::UNKNOWN_IDENTIFIER, format!("Unknown identifier: {name}")));
+        }
         Ast::Tuple(members) => return all(members).map(Value::Tuple),
         Ast::Call(name, asts) => (name.as_str(), asts),
     };
@@ -134,13 +139,17 @@ pub(super) fn evaluate(ast: &Ast, column: &dyn Fn(&str) -> Option<Value>) -> Res
     let truth = |truth: bool| Ok(Value::Int(i128::from(truth)));
     let number = |at: usize| match arguments.get(at) {
         Some(Value::Int(number)) => Ok(*number),
-        Some(other) => number_of(&other.text()).ok_or_else(|| refused(43, format!("{name} takes numbers"))),
-        None => Err(refused(42, format!("{name} needs more arguments"))),
+        Some(other) => number_of(&other.text())
+            .ok_or_else(|| refused(codes::ILLEGAL_TYPE_OF_ARGUMENT, format!("{name} takes numbers"))),
+        None => Err(refused(codes::NUMBER_OF_ARGUMENTS_DOESNT_MATCH, format!("{name} needs more arguments"))),
     };
     let digits = |count: usize| {
         let text = arguments.first().map(Value::text).unwrap_or_default();
         let digits: String = text.chars().filter(char::is_ascii_digit).take(count).collect();
-        digits.parse().map(Value::Int).map_err(|_| refused(43, format!("{name} takes a date")))
+        digits
+            .parse()
+            .map(Value::Int)
+            .map_err(|_| refused(codes::ILLEGAL_TYPE_OF_ARGUMENT, format!("{name} takes a date")))
     };
     match (name, arguments.as_slice()) {
         ("or", [a, b]) => truth(a.is_true() || b.is_true()),
@@ -157,7 +166,7 @@ pub(super) fn evaluate(ast: &Ast, column: &dyn Fn(&str) -> Option<Value>) -> Res
         ("minus", _) => Ok(Value::Int(number(0)?.wrapping_sub(number(1)?))),
         ("multiply", _) => Ok(Value::Int(number(0)?.wrapping_mul(number(1)?))),
         ("negate", _) => Ok(Value::Int(-number(0)?)),
-        ("intDiv" | "modulo", _) if number(1)? == 0 => Err(refused(153, "Division by zero")),
+        ("intDiv" | "modulo", _) if number(1)? == 0 => Err(refused(codes::ILLEGAL_DIVISION, "Division by zero")),
         ("intDiv", _) => Ok(Value::Int(number(0)? / number(1)?)),
         ("modulo", _) => Ok(Value::Int(number(0)? % number(1)?)),
         ("toYYYYMM", [_]) => digits(6),
@@ -175,13 +184,15 @@ pub(super) fn evaluate(ast: &Ast, column: &dyn Fn(&str) -> Option<Value>) -> Res
             Ok(Value::Int(i128::from(hash(texts.iter().map(String::as_str)))))
         }
         ("intHash32", [value]) => Ok(Value::Int(i128::from(hash([value.text().as_str()]) >> 32))),
-        ("throwIf", [value, ..]) if value.is_true() => Err(refused(395, "Value passed to 'throwIf' is non zero")),
+        ("throwIf", [value, ..]) if value.is_true() => {
+            Err(refused(codes::FUNCTION_THROW_IF_VALUE_IS_NON_ZERO, "Value passed to 'throwIf' is non zero"))
+        }
         ("throwIf", _) => truth(false),
         ("tuple", _) => Ok(Value::Tuple(arguments)),
         (cast, [value]) if cast.strip_prefix("to").is_some_and(|to| integer(to).is_some()) => {
             value.clone().cast(cast.trim_start_matches("to"))
         }
-        _ => Err(refused(46, format!("Unknown function {name}"))),
+        _ => Err(refused(codes::UNKNOWN_FUNCTION, format!("Unknown function {name}"))),
     }
 }
 
@@ -190,7 +201,10 @@ pub(super) fn type_of(ast: &Ast, column: &dyn Fn(&str) -> Option<String>) -> Res
     let (name, asts) = match ast {
         Ast::Number(number) => return Ok(narrowest(*number).to_owned()),
         Ast::Text(_) => return Ok("String".into()),
-        Ast::Column(name) => return column(name).ok_or_else(|| refused(47, format!("Unknown identifier: {name}"))),
+        Ast::Column(name) => {
+            return column(name)
+                .ok_or_else(|| refused(codes::UNKNOWN_IDENTIFIER, format!("Unknown identifier: {name}")));
+        }
         Ast::Tuple(members) => {
             let types = members.iter().map(|ast| type_of(ast, column)).collect::<Result<Vec<_>, _>>()?;
             return Ok(format!("Tuple({})", types.join(", ")));
@@ -211,7 +225,7 @@ pub(super) fn type_of(ast: &Ast, column: &dyn Fn(&str) -> Option<String>) -> Res
         "tuple" => format!("Tuple({})", types.join(", ")),
         other => match other.strip_prefix("to") {
             Some(to) if integer(to).is_some() || matches!(to, "String" | "Date" | "DateTime" | "UUID") => to.to_owned(),
-            _ => return Err(refused(46, format!("Unknown function {name}"))),
+            _ => return Err(refused(codes::UNKNOWN_FUNCTION, format!("Unknown function {name}"))),
         },
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::{ClusterSeat, Disk, KEEPER_EXCEPTION, Kind, Settings};
+use super::super::{ClusterMember, Disk, Kind, Settings, codes};
 use super::parts::{Arrival, NodeExists, Part, Row, TableLog, grouped};
 use super::refused::refused;
 use super::table::{Replica, Table, read_create};
@@ -16,50 +16,50 @@ use crate::sql::Clause;
 /// A statement that runs on a node.
 #[derive(Debug)]
 pub(super) struct Query {
-    pub id: String,
-    pub since: Instant,
-    pub rows: u64,
-    pub killed: bool,
+    pub(crate) id: String,
+    pub(crate) since: Instant,
+    pub(crate) rows: u64,
+    pub(crate) killed: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Server {
-    pub reachable: bool,
+    pub(crate) reachable: bool,
     /// Whether it fetches nothing from other replicas by itself.
-    pub lagging: bool,
-    pub macros: BTreeMap<String, String>,
-    pub settings: BTreeMap<String, String>,
-    pub databases: BTreeMap<String, BTreeMap<String, Table>>,
+    pub(crate) lagging: bool,
+    pub(crate) macros: BTreeMap<String, String>,
+    pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) databases: BTreeMap<String, BTreeMap<String, Table>>,
     /// By an internal number, because ids may repeat.
-    pub queries: BTreeMap<u64, Query>,
+    pub(crate) queries: BTreeMap<u64, Query>,
     /// How often it was restarted: statements from before a restart have ended.
-    pub life: u64,
+    pub(crate) life: u64,
     /// Seconds that its clock is ahead of ours.
-    pub clock_ahead: i64,
+    pub(crate) clock_ahead: i64,
     /// The disks that it reports, if it reports any.
-    pub disks: Option<Vec<Disk>>,
-    pub clusters: Vec<ClusterSeat>,
+    pub(crate) disks: Option<Vec<Disk>>,
+    pub(crate) clusters: Vec<ClusterMember>,
 }
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub servers: BTreeMap<String, Server>,
+    pub(crate) servers: BTreeMap<String, Server>,
     table_logs: BTreeMap<u64, TableLog>,
     /// Replicated tables by path, with the names of their replicas.
-    pub paths: BTreeMap<String, (u64, BTreeSet<String>)>,
+    pub(crate) paths: BTreeMap<String, (u64, BTreeSet<String>)>,
     numbers: u64,
     /// How long displaced parts stay on the disk.
-    pub linger: Duration,
+    pub(crate) linger: Duration,
     /// Rows that a push sends at a time.
-    pub block_rows: usize,
+    pub(crate) block_rows: usize,
     /// How often the rows or the name of a table have changed.
-    pub changes: u64,
+    pub(crate) changes: u64,
     /// Pairs of nodes of which the first cannot connect to the second over the native protocol.
-    pub walls: BTreeSet<(String, String)>,
+    pub(crate) walls: BTreeSet<(String, String)>,
     /// Nodes that are another name of a server.
-    pub names: BTreeMap<String, String>,
+    pub(crate) names: BTreeMap<String, String>,
     /// Running marks, with their servers.
-    pub marks: BTreeSet<(String, String)>,
+    pub(crate) marks: BTreeSet<(String, String)>,
 }
 
 impl Default for World {
@@ -71,15 +71,15 @@ impl Default for World {
 }
 
 pub(super) fn refused_by(node: &str) -> Kind {
-    refused(279, format!("All connection tries failed ({node})"))
+    refused(codes::ALL_CONNECTION_TRIES_FAILED, format!("All connection tries failed ({node})"))
 }
 
 fn no_table(name: &TableName) -> Kind {
-    refused(60, format!("Table {name} doesn't exist."))
+    refused(codes::UNKNOWN_TABLE, format!("Table {name} doesn't exist."))
 }
 
 fn no_database(database: &str) -> Kind {
-    refused(81, format!("Database {database} doesn't exist"))
+    refused(codes::UNKNOWN_DATABASE, format!("Database {database} doesn't exist"))
 }
 
 /// Returns the value of `insert_deduplicate`: on by default.
@@ -88,13 +88,13 @@ pub(super) fn deduplicates(settings: &Settings) -> bool {
 }
 
 impl World {
-    pub fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
     /// Returns a server if it can be reached.
-    pub fn server(&mut self, node: &str) -> Result<&mut Server, Kind> {
+    pub(crate) fn server(&mut self, node: &str) -> Result<&mut Server, Kind> {
         match self.servers.get_mut(node) {
             Some(server) if server.reachable => Ok(server),
             Some(_) => Err(Kind::Network("the node is unreachable".into())),
@@ -104,49 +104,49 @@ impl World {
 
     /// Checks whether a node can reach another over the native protocol. A source that finds no table there reports
     /// connection attempts too (measured on 18.16).
-    pub fn speaks(&self, from: &str, to: &str) -> Result<(), Kind> {
+    pub(crate) fn speaks(&self, from: &str, to: &str) -> Result<(), Kind> {
         let live = self.servers.get(to).is_some_and(|server| server.reachable);
         let open = !self.walls.contains(&(from.to_owned(), to.to_owned()));
         if live && open { Ok(()) } else { Err(refused_by(to)) }
     }
 
     /// Checks that the account may write. A read-only account writes nothing and uses no table functions.
-    pub fn may_write(&self, node: &str) -> Result<(), Kind> {
+    pub(crate) fn may_write(&self, node: &str) -> Result<(), Kind> {
         let settings = self.servers.get(node).map(|server| &server.settings);
         match settings.and_then(|settings| settings.get("readonly")).map(String::as_str) {
             None | Some("0") => Ok(()),
-            Some(_) => Err(refused(164, "Cannot insert into table in readonly mode")),
+            Some(_) => Err(refused(codes::READONLY, "Cannot insert into table in readonly mode")),
         }
     }
 
-    pub fn table(&self, node: &str, name: &TableName) -> Result<&Table, Kind> {
+    pub(crate) fn table(&self, node: &str, name: &TableName) -> Result<&Table, Kind> {
         let server = self.servers.get(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
         let tables = server.databases.get(&name.database).ok_or_else(|| no_database(&name.database))?;
         tables.get(&name.table).ok_or_else(|| no_table(name))
     }
 
-    pub fn table_mut(&mut self, node: &str, name: &TableName) -> Result<&mut Table, Kind> {
+    pub(crate) fn table_mut(&mut self, node: &str, name: &TableName) -> Result<&mut Table, Kind> {
         let server = self.servers.get_mut(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
         let tables = server.databases.get_mut(&name.database).ok_or_else(|| no_database(&name.database))?;
         tables.get_mut(&name.table).ok_or_else(|| no_table(name))
     }
 
     /// Returns the active parts of a table.
-    pub fn parts(&self, table: &Table) -> Vec<Arc<Part>> {
+    pub(crate) fn parts(&self, table: &Table) -> Vec<Arc<Part>> {
         self.table_logs.get(&table.table_log).map(|table_log| table_log.parts(&table.done)).unwrap_or_default()
     }
 
     /// Returns the rows of a table.
-    pub fn rows(&self, table: &Table) -> Vec<Row> {
+    pub(crate) fn rows(&self, table: &Table) -> Vec<Row> {
         self.parts(table).iter().flat_map(|part| part.rows.iter().cloned()).collect()
     }
 
-    pub fn create(&mut self, node: &str, name: &TableName, statement: &str) -> Result<(), Kind> {
+    pub(crate) fn create(&mut self, node: &str, name: &TableName, statement: &str) -> Result<(), Kind> {
         let (definition, if_not_exists) = read_create(name, statement)?;
         let server = self.servers.get(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
         let tables = server.databases.get(&name.database).ok_or_else(|| no_database(&name.database))?;
         if tables.contains_key(&name.table) {
-            let exists = refused(57, format!("Table {name} already exists."));
+            let exists = refused(codes::TABLE_ALREADY_EXISTS, format!("Table {name} already exists."));
             return if if_not_exists { Ok(()) } else { Err(exists) };
         }
         let mut replica = None;
@@ -157,7 +157,11 @@ impl World {
                 for (name, value) in &server.macros {
                     text = text.replace(&format!("{{{name}}}"), value);
                 }
-                if text.contains('{') { Err(refused(139, format!("No macro in config for {text}"))) } else { Ok(text) }
+                if text.contains('{') {
+                    Err(refused(codes::NO_ELEMENTS_IN_CONFIG, format!("No macro in config for {text}")))
+                } else {
+                    Ok(text)
+                }
             };
             replica = Some(Replica { path: expand(path)?, name: expand(named)? });
         }
@@ -165,7 +169,10 @@ impl World {
         if let Some(replica) = &replica {
             let (shared, names) = self.paths.entry(replica.path.clone()).or_insert((table_log, BTreeSet::new()));
             if !names.insert(replica.name.clone()) {
-                return Err(refused(253, format!("Replica {} already exists.", replica.name)));
+                return Err(refused(
+                    codes::REPLICA_IS_ALREADY_EXIST,
+                    format!("Replica {} already exists.", replica.name),
+                ));
             }
             table_log = *shared;
         }
@@ -179,7 +186,7 @@ impl World {
         Ok(())
     }
 
-    pub fn drop(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
+    pub(crate) fn drop(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
         let server = self.servers.get_mut(node).ok_or_else(|| Kind::Network("there is no such node".into()))?;
         let tables = server.databases.get_mut(&name.database).ok_or_else(|| no_database(&name.database))?;
         let Some(table) = tables.remove(&name.table) else { return Ok(()) };
@@ -200,12 +207,12 @@ impl World {
         Ok(())
     }
 
-    pub fn rename(&mut self, node: &str, pairs: &[(TableName, TableName)]) -> Result<(), Kind> {
+    pub(crate) fn rename(&mut self, node: &str, pairs: &[(TableName, TableName)]) -> Result<(), Kind> {
         for (from, to) in pairs {
             self.table(node, from)?;
             match self.table(node, to) {
-                Ok(_) => return Err(refused(57, format!("Table {to} already exists."))),
-                Err(Kind::Server { code: 60, .. }) => {}
+                Ok(_) => return Err(refused(codes::TABLE_ALREADY_EXISTS, format!("Table {to} already exists."))),
+                Err(Kind::Server { code: codes::UNKNOWN_TABLE, .. }) => {}
                 Err(other) => return Err(other),
             }
             let Some(server) = self.servers.get_mut(node) else { continue };
@@ -220,13 +227,19 @@ impl World {
     }
 
     /// Adds rows to a table as one INSERT.
-    pub fn insert(&mut self, node: &str, name: &TableName, rows: Vec<Row>, deduplicate: bool) -> Result<(), Kind> {
+    pub(crate) fn insert(
+        &mut self,
+        node: &str,
+        name: &TableName,
+        rows: Vec<Row>,
+        deduplicate: bool,
+    ) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         let rows = rows.into_iter().map(|row| Ok((table.partition(&row)?, row))).collect::<Result<Vec<_>, Kind>>()?;
         self.write(node, name, &[], &[], grouped(rows), Arrival::Insert { deduplicate })
     }
 
-    pub fn place(
+    pub(crate) fn place(
         &mut self,
         node: &str,
         into: &TableName,
@@ -255,7 +268,7 @@ impl World {
     }
 
     /// Returns the numbers of the parts of a replica, by its path in ZooKeeper (`/table/replicas/name`).
-    pub fn parts_at(&self, path: &str) -> Option<Vec<u64>> {
+    pub(crate) fn parts_at(&self, path: &str) -> Option<Vec<u64>> {
         let here = |table: &&Table| {
             let path_of = |replica: &Replica| format!("{}/replicas/{}", replica.path, replica.name);
             table.replica.as_ref().is_some_and(|replica| path_of(replica) == path)
@@ -267,10 +280,10 @@ impl World {
 
     /// Copies partitions from a replica of another server that has them. A block of that server's native port also
     /// blocks its port for parts.
-    pub fn fetch(&mut self, node: &str, into: &TableName, path: &str, ids: &[PartitionId]) -> Result<(), Kind> {
+    pub(crate) fn fetch(&mut self, node: &str, into: &TableName, path: &str, ids: &[PartitionId]) -> Result<(), Kind> {
         let target = self.table(node, into)?;
         if target.replica.is_none() {
-            return Err(refused(48, "Method fetchPartition is not supported by storage MergeTree"));
+            return Err(refused(codes::NOT_IMPLEMENTED, "Method fetchPartition is not supported by storage MergeTree"));
         }
         let at = |table: &&Table| table.replica.as_ref().is_some_and(|replica| replica.path == path);
         let tables = |server: &'_ Server| -> Vec<TableName> {
@@ -279,7 +292,7 @@ impl World {
         };
         let holder = self.servers.iter().find_map(|(host, server)| Some((host, tables(server).pop()?)));
         let Some((host, name)) = holder else {
-            return Err(refused(KEEPER_EXCEPTION, "Coordination::Exception: No node"));
+            return Err(refused(codes::KEEPER_EXCEPTION, "Coordination::Exception: No node"));
         };
         self.speaks(node, host)?;
         let source = self.table(host, &name)?;
@@ -289,19 +302,19 @@ impl World {
             adds.push((part.id.clone(), rows));
         }
         if let Some(id) = ids.iter().find(|id| !adds.iter().any(|(added, _)| added == *id)) {
-            return Err(refused(257, format!("Partition {id} on {path} doesn't exist")));
+            return Err(refused(codes::PARTITION_DOESNT_EXIST, format!("Partition {id} on {path} doesn't exist")));
         }
         // Parts attached from the disk are not compared with earlier blocks (measured on 18.16).
         self.write(node, into, &[], &[], adds, Arrival::Replace)
     }
 
-    pub fn drop_partitions(&mut self, node: &str, name: &TableName, ids: &[PartitionId]) -> Result<(), Kind> {
+    pub(crate) fn drop_partitions(&mut self, node: &str, name: &TableName, ids: &[PartitionId]) -> Result<(), Kind> {
         self.write(node, name, ids, &[], Vec::new(), Arrival::Replace)
     }
 
     /// Merges the parts of each partition into one. Engines that merge rows keep the last row of each sorting key
     /// (like Replacing).
-    pub fn merge(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
+    pub(crate) fn merge(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         let engine = &table.definition.engine;
         let never = "max_bytes_to_merge_at_max_space_in_pool = 1";
@@ -347,7 +360,7 @@ impl World {
     ) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         let (table_log, before) = (table.table_log, self.parts(table));
-        let exists = |NodeExists| refused(KEEPER_EXCEPTION, "Coordination::Exception: Node exists");
+        let exists = |NodeExists| refused(codes::KEEPER_EXCEPTION, "Coordination::Exception: Node exists");
         let table_log = self.table_logs.entry(table_log).or_default();
         let entry = table_log.write(partitions, numbers, adds, arrival).map_err(exists)?;
         let leaves = Instant::now() + self.linger;
@@ -364,7 +377,7 @@ impl World {
     }
 
     /// Lets every replica catch up that does not lag.
-    pub fn replicate(&mut self) {
+    pub(crate) fn replicate(&mut self) {
         self.changes += 1;
         let live = self.servers.values_mut().filter(|server| server.reachable && !server.lagging);
         for table in live.flat_map(|server| server.databases.values_mut()).flat_map(BTreeMap::values_mut) {
@@ -374,10 +387,10 @@ impl World {
     }
 
     /// Lets one replica catch up, even if it lags.
-    pub fn sync(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
+    pub(crate) fn sync(&mut self, node: &str, name: &TableName) -> Result<(), Kind> {
         let table = self.table(node, name)?;
         if table.replica.is_none() {
-            return Err(refused(36, format!("Table {name} is not replicated")));
+            return Err(refused(codes::BAD_ARGUMENTS, format!("Table {name} is not replicated")));
         }
         let entries = self.table_logs.get(&table.table_log).map_or(0, TableLog::entries);
         self.table_mut(node, name)?.done = (0..entries).collect();
@@ -387,7 +400,7 @@ impl World {
 
     /// Applies the effects of a server's sudden end: its statements end, and displaced parts of plain tables that are
     /// still on the disk become active again (docs/clickhouse-behaviour.md, T3).
-    pub fn restart(&mut self, node: &str) {
+    pub(crate) fn restart(&mut self, node: &str) {
         let Some(server) = self.servers.get_mut(node) else { return };
         server.life += 1;
         server.queries.clear();

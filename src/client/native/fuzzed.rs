@@ -39,7 +39,7 @@ pub(crate) fn native_stream(input: &[u8]) {
     let [how, columns, stream @ ..] = input else { return };
     let is_old = how & 1 == 1;
     let pieces = stream.chunks(usize::from(how >> 1) + 1).map(Bytes::copy_from_slice).collect();
-    let columns: Vec<String> = (0..columns % MOST_COLUMNS).map(|at| format!("c{at}")).collect();
+    let columns: Vec<String> = (0..columns % MOST_COLUMNS).map(|number| format!("c{number}")).collect();
     let mut received = Received(vec![Vec::new(); SLOTS.len()]);
     let dealer = Dealer::new(Pieces(pieces, is_old), &mut received, &columns, &SLOTS);
     if futures::executor::block_on(dealer.deal()).is_err() {

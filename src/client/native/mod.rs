@@ -4,7 +4,7 @@
 //! The format consists of blocks of columns: number of columns, number of rows, and for each column its name, its
 //! type and its values (docs/clickhouse-behaviour.md, §10: the same on 18.16 and 26.9 over HTTP without a revision).
 //! The slot of each row is the first column. The rest can therefore be sent on as it arrives, in memory that does not
-//! depend on the size of blocks. Values are not decoded: [`Shape`] finds the end of each value from the type.
+//! depend on the size of blocks. Values are not decoded: [`Shape`](shape::Shape) finds the end of each value from the type.
 
 mod deal;
 mod dictionary;
@@ -20,7 +20,7 @@ pub(crate) use deal::Dealer;
 #[cfg(test)]
 use shape::Shape;
 
-pub use shape::{has_dictionary_in_array, is_dealable};
+pub(crate) use shape::{has_dictionary_in_array, is_dealable};
 pub(crate) use streams::{DealError, Inlet, Outlet};
 
 #[cfg(test)]

@@ -80,9 +80,9 @@ pub(super) struct ReceiverPart {
     /// The receiver's number of each key; [`UNUSED`] if it does not use the key.
     numbers: Vec<u32>,
     /// The keys of the receiver, in its order.
-    pub order: Vec<u32>,
+    pub(crate) order: Vec<u32>,
     /// The numbers of the receiver's values.
-    pub values: Vec<u32>,
+    pub(crate) values: Vec<u32>,
 }
 
 const UNUSED: u32 = u32::MAX;

@@ -99,13 +99,13 @@ impl Shape {
 }
 
 /// Returns whether rows with values of a type can be dealt to several shards.
-pub fn is_dealable(type_name: &str) -> bool {
+pub(crate) fn is_dealable(type_name: &str) -> bool {
     Shape::of(type_name).is_some()
 }
 
 /// Returns whether a type has LowCardinality within arrays. If all arrays of a block are empty, 18.16 and older write
 /// such columns in a form that no server can read.
-pub fn has_dictionary_in_array(type_name: &str) -> bool {
+pub(crate) fn has_dictionary_in_array(type_name: &str) -> bool {
     Shape::of(type_name).is_some_and(|shape| shape.has_dictionary_in_array())
 }
 
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_taken_apart_to_what_has_a_length() {
+    fn types_are_split_into_values_of_known_length() {
         let array = |shape| Shape::Array(Box::new(shape));
         let pair = |a, b| Shape::Tuple(vec![a, b]);
         for (type_name, shape) in [
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_length_of_its_own_has_no_shape() {
+    fn types_of_unknown_length_have_no_shape() {
         for type_name in [
             "AggregateFunction(uniq, UInt64)",
             "LowCardinality(Array(String))",

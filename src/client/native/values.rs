@@ -7,8 +7,8 @@ use super::window::{Varint, varint};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     /// Index of the receiver.
-    pub to: usize,
-    pub count: u64,
+    pub(crate) to: usize,
+    pub(crate) count: u64,
 }
 
 /// A position within runs.
@@ -119,7 +119,7 @@ pub(super) struct Ends {
     /// Elements of each receiver so far.
     passed: Vec<u64>,
     /// The receivers of the elements, in the order of the elements.
-    pub elements: Vec<Run>,
+    pub(crate) elements: Vec<Run>,
 }
 
 impl Ends {

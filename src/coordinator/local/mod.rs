@@ -81,13 +81,13 @@ impl LocalCoordinator {
     }
 
     /// Returns the path of the database file.
-    pub fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.state_dir.file().to_owned()
     }
 
     /// Returns whether only the user of this process can write to the state directory. A missing directory counts as
     /// true.
-    pub fn is_own(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         self.state_dir.is_own()
     }
 

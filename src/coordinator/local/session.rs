@@ -26,7 +26,7 @@ pub(super) struct LocalSession {
 
 impl LocalSession {
     /// Begins a session. If the future is dropped, a session that was opened nevertheless is closed.
-    pub async fn begin(
+    pub(crate) async fn begin(
         state_dir: StateDir,
         frozen: Duration,
         known: Option<FileMark>,

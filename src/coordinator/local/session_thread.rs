@@ -52,7 +52,7 @@ pub(super) struct SessionThread {
 
 impl SessionThread {
     /// Opens the file and begins a session. If the file is missing it is created, unless a file was `expected` there.
-    pub fn open(state_dir: StateDir, frozen: Duration, expected: Option<FileMark>) -> Result<Self, Error> {
+    pub(crate) fn open(state_dir: StateDir, frozen: Duration, expected: Option<FileMark>) -> Result<Self, Error> {
         let place = state_dir.place();
         let unreachable = |io: std::io::Error| Error::Unreachable { place: place.clone(), why: io.to_string() };
         let failed = |failure| error(&place, "/", failure);
@@ -96,17 +96,17 @@ impl SessionThread {
         Ok(session_thread)
     }
 
-    pub fn number(&self) -> Number {
+    pub(crate) fn number(&self) -> Number {
         self.number
     }
 
     /// Returns the mark that identifies the file.
-    pub fn mark(&self) -> FileMark {
+    pub(crate) fn mark(&self) -> FileMark {
         self.mark
     }
 
     /// Answers requests until the session ends. Returns an error if the session ended without a request to close it.
-    pub fn work(mut self, calls: &Receiver<Call>) -> Result<(), StoreError> {
+    pub(crate) fn work(mut self, calls: &Receiver<Call>) -> Result<(), StoreError> {
         let (mut tick, mut session_check, mut pulse) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             match calls.recv_timeout(tick.saturating_duration_since(Instant::now())) {
@@ -133,29 +133,32 @@ impl SessionThread {
         }
     }
 
-    pub fn get(&mut self, path: &str) -> Result<Option<Stored>, StoreError> {
+    pub(crate) fn get(&mut self, path: &str) -> Result<Option<Stored>, StoreError> {
         self.store.read(self.number, |tree| tree.get(path))
     }
 
-    pub fn get_many(&mut self, paths: &[String]) -> Result<Vec<Option<Stored>>, StoreError> {
+    pub(crate) fn get_many(&mut self, paths: &[String]) -> Result<Vec<Option<Stored>>, StoreError> {
         self.store.read(self.number, |tree| paths.iter().map(|path| tree.get(path)).collect())
     }
 
-    pub fn children(&mut self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
+    pub(crate) fn children(&mut self, path: &str) -> Result<Option<Vec<String>>, StoreError> {
         self.store.read(self.number, |tree| tree.children(path))
     }
 
-    pub fn watch(&mut self, path: &str) -> Result<(Option<Stored>, oneshot::Receiver<()>), StoreError> {
+    pub(crate) fn watch(&mut self, path: &str) -> Result<(Option<Stored>, oneshot::Receiver<()>), StoreError> {
         let (found, after) = self.store.read(self.number, |tree| Ok((tree.get(path)?, tree.last_change()?)))?;
         Ok((found, self.wait_for(WatchKind::Node, path, after)))
     }
 
-    pub fn watch_children(&mut self, path: &str) -> Result<(Option<Vec<String>>, oneshot::Receiver<()>), StoreError> {
+    pub(crate) fn watch_children(
+        &mut self,
+        path: &str,
+    ) -> Result<(Option<Vec<String>>, oneshot::Receiver<()>), StoreError> {
         let (found, after) = self.store.read(self.number, |tree| Ok((tree.children(path)?, tree.last_change()?)))?;
         Ok((found, self.wait_for(WatchKind::Children, path, after)))
     }
 
-    pub fn commit(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+    pub(crate) fn commit(&mut self, ops: &[Op]) -> Result<(), StoreError> {
         self.check_file()?;
         self.store.commit(self.number, ops)?;
         // The commit is done even if reporting fails: the next tick reports the changes.

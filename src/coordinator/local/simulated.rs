@@ -15,7 +15,7 @@ pub(crate) struct SqliteForest {
 }
 
 impl SqliteForest {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { store: must(Store::in_memory()), told: 0 }
     }
 

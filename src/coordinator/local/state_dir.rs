@@ -46,21 +46,21 @@ pub(super) enum LockState {
 }
 
 impl StateDir {
-    pub fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), file: folder.join(LocalCoordinator::FILE) }
     }
 
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         self.file.display().to_string()
     }
 
     /// Creates the folder and the file if they are missing; an empty file is an empty database. Returns a lock: while
     /// it lives, nobody else opens the file, so only one process creates its tables.
-    pub fn open(&self) -> io::Result<File> {
+    pub(crate) fn open(&self) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.folder.join("sessions"))?;
         if let Some(kind) = network_file_system(&self.folder) {
             let what = format!("{} is on {kind}, where locks don't hold: choose a local disk", self.folder.display());
@@ -86,7 +86,7 @@ impl StateDir {
 
     /// Returns whether the folder and the file belong to this process's user, and nobody else may write to them. A
     /// missing folder or file counts as the user's own.
-    pub fn is_own(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         let user = nix::unistd::geteuid().as_raw();
         [&self.folder, &self.file].into_iter().all(|path| match fs::metadata(path) {
             Ok(found) => found.uid() == user && found.mode() & 0o022 == 0,
@@ -95,17 +95,17 @@ impl StateDir {
     }
 
     /// Returns whether the file is empty.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         fs::metadata(&self.file).is_ok_and(|found| found.len() == 0)
     }
 
     /// Returns the mark of the file that was created in this folder; `None` before one was created.
-    pub fn mark(&self) -> Option<FileMark> {
+    pub(crate) fn mark(&self) -> Option<FileMark> {
         fs::read_to_string(self.folder.join(MARK_FILE)).ok()?.trim().parse().ok()
     }
 
     /// Saves the file's mark, once.
-    pub fn save_mark(&self, mark: FileMark) -> io::Result<()> {
+    pub(crate) fn save_mark(&self, mark: FileMark) -> io::Result<()> {
         if self.mark().is_some() {
             return Ok(());
         }
@@ -116,19 +116,19 @@ impl StateDir {
     }
 
     /// Returns the identity of the present file.
-    pub fn identity(&self) -> io::Result<FileIdentity> {
+    pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
         fs::metadata(&self.file).map(|found| (found.dev(), found.ino()))
     }
 
     /// Takes the lock of a new session, before others can know of it.
-    pub fn lock_session(&self, number: Number) -> io::Result<SessionLock> {
+    pub(crate) fn lock_session(&self, number: Number) -> io::Result<SessionLock> {
         let file = open_private(&self.session_file(number))?;
         file.try_lock()?;
         Ok(SessionLock(file))
     }
 
     /// Returns the state of another session's lock.
-    pub fn lock_state(&self, number: Number) -> io::Result<LockState> {
+    pub(crate) fn lock_state(&self, number: Number) -> io::Result<LockState> {
         let file =
             match OpenOptions::new().read(true).write(true).custom_flags(NO_FOLLOW).open(self.session_file(number)) {
                 Ok(file) => file,
@@ -145,13 +145,13 @@ impl StateDir {
     }
 
     /// Removes the file of an ended session. If that fails, the next session that begins removes it.
-    pub fn remove_session_file(&self, number: Number) {
+    pub(crate) fn remove_session_file(&self, number: Number) {
         // The file may be gone already, and an extra file does no harm.
         let _ = fs::remove_file(self.session_file(number));
     }
 
     /// Returns the sessions that have a file.
-    pub fn session_files(&self) -> Vec<Number> {
+    pub(crate) fn session_files(&self) -> Vec<Number> {
         let Ok(found) = fs::read_dir(self.folder.join("sessions")) else { return Vec::new() };
         found.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
     }
@@ -163,7 +163,7 @@ impl StateDir {
 
 impl SessionLock {
     /// Updates the pulse, which shows that this process is not frozen.
-    pub fn pulse(&self) {
+    pub(crate) fn pulse(&self) {
         // If this fails for long, others end the session, and it finds that out.
         let _ = self.0.set_modified(SystemTime::now());
     }

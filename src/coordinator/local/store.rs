@@ -62,7 +62,7 @@ pub(super) enum FileProblem {
 
 impl FileProblem {
     /// Returns the cause, for the user.
-    pub fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         match self {
             Self::Damaged(what) => format!("the file is damaged ({what})"),
             Self::Gone(what) => what.clone(),
@@ -74,7 +74,7 @@ impl FileProblem {
     }
 
     /// Returns what the user can do.
-    pub fn todo(&self) -> &'static str {
+    pub(crate) fn todo(&self) -> &'static str {
         match self {
             Self::Damaged(_) | Self::Gone(_) | Self::Replaced => {
                 "Stop all workers of this machine. Bring the folder back from a copy of it; or move the whole folder away, and the \
@@ -123,16 +123,16 @@ pub(super) enum Kind {
 /// A change in the log.
 #[derive(Debug)]
 pub(super) struct LoggedChange {
-    pub number: i64,
-    pub kind: Kind,
-    pub path: String,
+    pub(crate) number: i64,
+    pub(crate) kind: Kind,
+    pub(crate) path: String,
 }
 
 pub(super) struct Store(Connection);
 
 impl Store {
     /// Opens the file, which exists, and gives it its form when it is empty. To be called by one process at a time.
-    pub fn open(file: &Path, lock_timeout: Duration) -> Result<Self, StoreError> {
+    pub(crate) fn open(file: &Path, lock_timeout: Duration) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(file, flags)?;
         connection.busy_timeout(lock_timeout)?;
@@ -148,18 +148,18 @@ impl Store {
     }
 
     /// Returns a number that changes when another connection has written.
-    pub fn data_version(&self) -> Result<i64, StoreError> {
+    pub(crate) fn data_version(&self) -> Result<i64, StoreError> {
         Ok(self.0.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
     }
 
     /// Returns the file's mark, which distinguishes it from a file created in its place. The numbers of files are
     /// reused, the mark is not.
-    pub fn mark(&self) -> Result<FileMark, StoreError> {
+    pub(crate) fn mark(&self) -> Result<FileMark, StoreError> {
         Ok(self.0.query_row("SELECT mark FROM origin", [], |row| row.get(0))?)
     }
 
     /// Begins a session. Others know of it once `lock_session`, which gets its number, has succeeded.
-    pub fn begin<T>(
+    pub(crate) fn begin<T>(
         &mut self,
         lock_session: impl FnOnce(Number, &[Number]) -> std::io::Result<T>,
     ) -> Result<(Number, T), StoreError> {
@@ -174,12 +174,12 @@ impl Store {
     }
 
     /// Returns all open sessions.
-    pub fn sessions(&self) -> Result<Vec<Number>, StoreError> {
+    pub(crate) fn sessions(&self) -> Result<Vec<Number>, StoreError> {
         Ok(session_numbers(&self.0)?)
     }
 
     /// Ends a session, removes its nodes and returns whether the session existed.
-    pub fn end(&mut self, session: Number) -> Result<bool, StoreError> {
+    pub(crate) fn end(&mut self, session: Number) -> Result<bool, StoreError> {
         let writing = self.write()?;
         let owned = {
             let mut asked = writing.prepare_cached("SELECT parent, name FROM node WHERE owner = ?")?;
@@ -195,7 +195,7 @@ impl Store {
     }
 
     /// Runs queries at one instant for an open session.
-    pub fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         session: Number,
         ask: impl FnOnce(&Tree) -> rusqlite::Result<T>,
@@ -208,7 +208,7 @@ impl Store {
     }
 
     /// Applies all steps or none.
-    pub fn commit(&mut self, session: Number, ops: &[Op]) -> Result<(), StoreError> {
+    pub(crate) fn commit(&mut self, session: Number, ops: &[Op]) -> Result<(), StoreError> {
         let writing = self.write()?;
         if !is_alive(&writing, session)? {
             return Err(StoreError::Over);
@@ -224,12 +224,12 @@ impl Store {
     }
 
     #[cfg(test)]
-    pub fn limit_pages(&self, pages: u32) {
+    pub(crate) fn limit_pages(&self, pages: u32) {
         self.0.pragma_update(None, "max_page_count", pages).expect("SQLite takes a limit");
     }
 
     /// Returns the changes after `seen`; `None` if they are so old that the log no longer holds them.
-    pub fn changes(&self, seen: i64) -> Result<Option<Vec<LoggedChange>>, StoreError> {
+    pub(crate) fn changes(&self, seen: i64) -> Result<Option<Vec<LoggedChange>>, StoreError> {
         let mut asked =
             self.0.prepare_cached("SELECT number, kind, path FROM change WHERE number > ? ORDER BY number")?;
         let found = asked.query_map([seen], |row| {
@@ -255,7 +255,7 @@ impl Store {
 pub(super) struct Tree<'a>(&'a Connection);
 
 impl Tree<'_> {
-    pub fn get(&self, path: &str) -> rusqlite::Result<Option<Stored>> {
+    pub(crate) fn get(&self, path: &str) -> rusqlite::Result<Option<Stored>> {
         let (parent, name) = split(path);
         let mut asked = self.0.prepare_cached("SELECT data, version, owner FROM node WHERE parent = ? AND name = ?")?;
         let stored = |row: &rusqlite::Row<'_>| {
@@ -265,7 +265,7 @@ impl Tree<'_> {
         asked.query_row([parent, name], stored).optional()
     }
 
-    pub fn children(&self, path: &str) -> rusqlite::Result<Option<Vec<String>>> {
+    pub(crate) fn children(&self, path: &str) -> rusqlite::Result<Option<Vec<String>>> {
         if node(self.0, path)?.is_none() {
             return Ok(None);
         }
@@ -275,7 +275,7 @@ impl Tree<'_> {
     }
 
     /// Returns the number of the last change.
-    pub fn last_change(&self) -> rusqlite::Result<i64> {
+    pub(crate) fn last_change(&self) -> rusqlite::Result<i64> {
         self.0.prepare_cached("SELECT coalesce(max(number), 0) FROM change")?.query_row([], |row| row.get(0))
     }
 }
@@ -284,20 +284,20 @@ impl Tree<'_> {
 #[cfg(any(test, feature = "doubles"))]
 impl Store {
     /// A database in memory, of one connection.
-    pub fn in_memory() -> Result<Self, StoreError> {
+    pub(crate) fn in_memory() -> Result<Self, StoreError> {
         let mut connection = Connection::open_in_memory()?;
         create_tables(&mut connection)?;
         Ok(Self(connection))
     }
 
     /// Begins a session of this number, unless it has.
-    pub fn ensure_session(&mut self, session: Number) -> Result<(), StoreError> {
+    pub(crate) fn ensure_session(&mut self, session: Number) -> Result<(), StoreError> {
         self.0.prepare_cached("INSERT OR IGNORE INTO session (number, process) VALUES (?, 0)")?.execute([session])?;
         Ok(())
     }
 
     /// Runs queries at one instant, without a session.
-    pub fn read_any<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(crate) fn read_any<T>(&self, ask: impl FnOnce(&Tree) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         Ok(ask(&Tree(&self.0))?)
     }
 }
@@ -305,7 +305,7 @@ impl Store {
 #[cfg(any(test, feature = "doubles"))]
 impl Tree<'_> {
     /// Returns the paths of all nodes.
-    pub fn paths(&self) -> rusqlite::Result<Vec<String>> {
+    pub(crate) fn paths(&self) -> rusqlite::Result<Vec<String>> {
         let path = |row: &rusqlite::Row<'_>| {
             let (parent, name): (String, String) = (row.get(0)?, row.get(1)?);
             Ok(if name.is_empty() { "/".to_owned() } else { path::child(&parent, &name) })

@@ -9,49 +9,51 @@ use nix::unistd::Pid;
 use super::super::{Change, Conflict, Op};
 use super::*;
 
-async fn conformer(test: &str) -> (Kept, String) {
-    (Kept::new(), format!("/{test}"))
+async fn new_coordinator(test: &str) -> (TempCoordinator, String) {
+    (TempCoordinator::new(), format!("/{test}"))
 }
 
 /// A coordinator with its state directory, which is removed with it.
-struct Kept {
-    coordinator: LocalCoordinator,
+struct TempCoordinator {
+    local: LocalCoordinator,
     _folder: tempfile::TempDir,
 }
 
-impl Kept {
+impl TempCoordinator {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { coordinator: LocalCoordinator::new(folder.path().join("state")), _folder: folder }
+        Self { local: LocalCoordinator::new(folder.path().join("state")), _folder: folder }
     }
 }
 
 #[async_trait]
-impl Coordinator for Kept {
+impl Coordinator for TempCoordinator {
     async fn session(&self) -> Result<Arc<dyn Session>, Error> {
-        self.coordinator.session().await
+        self.local.session().await
     }
 
     fn place(&self) -> String {
-        self.coordinator.place()
+        self.local.place()
     }
 }
 
-crate::coordinator_conformance!(conformer);
+crate::coordinator_conformance!(new_coordinator);
 
 /// Waits for a change and returns how long it took.
 async fn fired(change: Change) -> (Result<(), Error>, Duration) {
     let began = Instant::now();
-    let fired = tokio::time::timeout(Duration::from_secs(10), change.fired()).await.expect("told within ten seconds");
+    let fired = tokio::time::timeout(Duration::from_secs(10), change.fired())
+        .await
+        .expect("the watch fires within ten seconds");
     (fired, began.elapsed())
 }
 
 /// Two coordinators share only the folder, as two processes do.
 #[tokio::test]
-async fn what_one_coordinator_does_another_is_told() {
-    let kept = Kept::new();
-    let other = LocalCoordinator::new(kept.coordinator.file().parent().unwrap());
-    let (one, two) = (kept.session().await.unwrap(), other.session().await.unwrap());
+async fn changes_are_reported_to_other_coordinators_of_the_same_folder() {
+    let temp = TempCoordinator::new();
+    let other = LocalCoordinator::new(temp.local.file().parent().unwrap());
+    let (one, two) = (temp.session().await.unwrap(), other.session().await.unwrap());
     assert_ne!(one.id(), two.id());
     for round in 0..20 {
         let path = format!("/{round}");
@@ -69,9 +71,9 @@ async fn what_one_coordinator_does_another_is_told() {
     assert_eq!(taken.conflict(), Some(Conflict::Exists));
 }
 
-/// A late reader of the log is told that part of it is missing.
+/// A reader that needs older changes than the log contains gets no changes.
 #[test]
-fn a_log_that_was_cut_says_so() {
+fn a_shortened_log_of_changes_is_reported_as_incomplete() {
     let folder = tempfile::tempdir().unwrap();
     let state_dir = StateDir::new(folder.path());
     drop(state_dir.open().unwrap());
@@ -87,9 +89,9 @@ fn a_log_that_was_cut_says_so() {
     assert_eq!(store.changes(11_500).unwrap().unwrap().len(), 0);
 }
 
-/// A session that others ended writes and reads nothing, however late it finds out.
+/// A session that others ended can neither write nor read, however late it notices that.
 #[test]
-fn a_session_that_others_ended_can_not_write() {
+fn a_session_that_others_ended_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let state_dir = StateDir::new(folder.path());
     drop(state_dir.open().unwrap());
@@ -108,7 +110,7 @@ fn a_session_that_others_ended_can_not_write() {
 
 /// SQLite refuses to grow the file here, as it does when the disk is full.
 #[tokio::test]
-async fn without_room_nothing_is_changed_and_the_reason_is_told() {
+async fn a_full_disk_changes_nothing_and_is_named_as_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let state_dir = StateDir::new(folder.path());
     drop(state_dir.open().unwrap());
@@ -117,18 +119,18 @@ async fn without_room_nothing_is_changed_and_the_reason_is_told() {
     let large = || vec![Op::create("/a", ""), Op::create("/b", vec![0; 100_000])];
     store.limit_pages(20);
     let failure = store.commit(session, &large()).unwrap_err();
-    let told = session_thread::error("/state", "/b", failure);
-    assert!(matches!(&told, Error::Refused { what, .. } if what.contains("no room left on its disk")), "{told}");
+    let error = session_thread::error("/state", "/b", failure);
+    assert!(matches!(&error, Error::Refused { what, .. } if what.contains("no room left on its disk")), "{error}");
     assert_eq!(store.read_any(|tree| tree.children("/")).unwrap(), Some(vec![]));
     store.limit_pages(10_000);
     store.commit(session, &large()).unwrap();
 }
 
 #[tokio::test]
-async fn others_can_not_read_it() {
-    let kept = Kept::new();
-    let _session = kept.session().await.unwrap();
-    let file = kept.coordinator.file();
+async fn other_users_cannot_read_the_state_file() {
+    let temp = TempCoordinator::new();
+    let _session = temp.session().await.unwrap();
+    let file = temp.local.file();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(file.parent().unwrap()), 0o700);
     for ending in ["", "-wal", "-shm"] {
@@ -138,36 +140,36 @@ async fn others_can_not_read_it() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_the_end_and_no_new_one_is_begun() {
-    let kept = Kept::new();
-    let session = kept.session().await.unwrap();
+async fn a_removed_state_file_ends_the_session_and_is_not_created_again() {
+    let temp = TempCoordinator::new();
+    let session = temp.session().await.unwrap();
     session.commit(vec![Op::create("/a", "")]).await.unwrap();
     let (_, never) = session.watch("/a").await.unwrap();
-    std::fs::remove_dir_all(kept.coordinator.file().parent().unwrap()).unwrap();
+    std::fs::remove_dir_all(temp.local.file().parent().unwrap()).unwrap();
     let lost = session.commit(vec![Op::set("/a", "", None)]).await.unwrap_err();
     assert!(lost.to_string().contains("the file is gone") && !lost.is_retriable(), "{lost}");
     assert_eq!(fired(never).await.0, Err(lost));
     assert!(session.is_lost());
-    let refused = kept.session().await.err().unwrap().to_string();
+    let refused = temp.session().await.err().unwrap().to_string();
     assert!(refused.contains("removed while this worker ran"), "{refused}");
     // The same if somebody has created another file.
-    drop(LocalCoordinator::new(kept.coordinator.file().parent().unwrap()).session().await.unwrap());
-    let refused = kept.session().await.err().unwrap().to_string();
+    drop(LocalCoordinator::new(temp.local.file().parent().unwrap()).session().await.unwrap());
+    let refused = temp.session().await.err().unwrap().to_string();
     assert!(refused.contains("another file than"), "{refused}");
 }
 
 /// A worker that waits gets the error too, and does not open sessions again and again.
 #[tokio::test]
-async fn a_file_that_is_damaged_is_the_end_for_everybody_who_has_it_open() {
-    let kept = Kept::new();
-    let session = kept.session().await.unwrap();
+async fn a_damaged_state_file_ends_every_open_session() {
+    let temp = TempCoordinator::new();
+    let session = temp.session().await.unwrap();
     let nodes = (0..200).map(|i| Op::create(format!("/{i}"), vec![b'x'; 2000])).collect();
     session.commit(nodes).await.unwrap();
     // All content moves from the log into the file.
-    let writer = rusqlite::Connection::open(kept.coordinator.file()).unwrap();
+    let writer = rusqlite::Connection::open(temp.local.file()).unwrap();
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     let (_, never) = session.watch("/7").await.unwrap();
-    damage(&kept.coordinator.file());
+    damage(&temp.local.file());
     let reading = async || {
         for i in 0..200 {
             session.get(&format!("/{i}")).await?;
@@ -192,11 +194,11 @@ fn damage(file: &Path) {
 
 /// A task that starts without records would not know what it has published.
 #[tokio::test]
-async fn records_that_were_lost_are_not_begun_anew() {
-    let kept = Kept::new();
-    let (file, folder) = (kept.coordinator.file(), kept.coordinator.file().parent().unwrap().to_owned());
+async fn a_lost_or_replaced_state_file_is_refused() {
+    let temp = TempCoordinator::new();
+    let (file, folder) = (temp.local.file(), temp.local.file().parent().unwrap().to_owned());
     let open = async || LocalCoordinator::new(&folder).session().await.map(|_| ());
-    let session = kept.session().await.unwrap();
+    let session = temp.session().await.unwrap();
     session.commit(vec![Op::create("/a", "")]).await.unwrap();
     session.close().await;
     let whole = std::fs::read(&file).unwrap();
@@ -210,9 +212,9 @@ async fn records_that_were_lost_are_not_begun_anew() {
         assert!(matches!(&error, Error::Unusable { why, .. } if why.contains("empty or was removed")), "{error}");
     }
     // The file of another folder.
-    let other = Kept::new();
+    let other = TempCoordinator::new();
     other.session().await.unwrap().close().await;
-    std::fs::copy(other.coordinator.file(), &file).unwrap();
+    std::fs::copy(other.local.file(), &file).unwrap();
     let replaced = open().await.unwrap_err();
     assert!(matches!(&replaced, Error::Unusable { why, .. } if why.contains("another file")), "{replaced}");
     // The folder's own file is accepted again.
@@ -222,21 +224,21 @@ async fn records_that_were_lost_are_not_begun_anew() {
 }
 
 #[tokio::test]
-async fn what_is_no_state_of_ours_is_refused_with_the_reason() {
+async fn a_file_that_is_not_a_state_file_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refused = async |text: &[u8]| {
         std::fs::write(folder.path().join(LocalCoordinator::FILE), text).unwrap();
         LocalCoordinator::new(folder.path()).session().await.err().unwrap().to_string()
     };
-    let said = refused(&[b'x'; 5000]).await;
-    assert!(said.contains("not a database"), "{said}");
+    let message = refused(&[b'x'; 5000]).await;
+    assert!(message.contains("not a database"), "{message}");
     let foreign = rusqlite::Connection::open(folder.path().join("foreign")).unwrap();
     foreign.execute_batch("CREATE TABLE t (a)").unwrap();
-    let said = refused(&std::fs::read(folder.path().join("foreign")).unwrap()).await;
-    assert!(said.contains("another program"), "{said}");
+    let message = refused(&std::fs::read(folder.path().join("foreign")).unwrap()).await;
+    assert!(message.contains("another program"), "{message}");
     foreign.execute_batch(&format!("PRAGMA application_id = {}; PRAGMA user_version = 9", 0x636f_7079)).unwrap();
-    let said = refused(&std::fs::read(folder.path().join("foreign")).unwrap()).await;
-    assert!(said.contains("another version"), "{said}");
+    let message = refused(&std::fs::read(folder.path().join("foreign")).unwrap()).await;
+    assert!(message.contains("another version"), "{message}");
 
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -247,7 +249,7 @@ async fn what_is_no_state_of_ours_is_refused_with_the_reason() {
 /// Another process with a session in a folder; it has created the ephemeral node `/lock`.
 struct Holder {
     child: Child,
-    said: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
 }
 
 const FOLDER: &str = "CLICKHOUSE_COPIER_TEST_STATE_DIR";
@@ -263,19 +265,19 @@ impl Holder {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let mut holder = Self { child, said };
-        holder.hears("holding");
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Self { child, output };
+        holder.wait_for("holding");
         holder
     }
 
-    /// Returns the rest of the first line that contains a word.
-    fn hears(&mut self, word: &str) -> String {
+    /// Waits for a line that contains a word, and returns the text after the word.
+    fn wait_for(&mut self, word: &str) -> String {
         loop {
             let mut line = String::new();
-            assert!(self.said.read_line(&mut line).unwrap() > 0, "it ended without {word:?}");
-            if let Some((_, rest)) = line.split_once(word) {
-                return rest.trim().to_owned();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the process ended without {word:?}");
+            if let Some((_, text)) = line.split_once(word) {
+                return text.trim().to_owned();
             }
         }
     }
@@ -301,34 +303,37 @@ async fn holder() {
     session.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
     println!("holding");
     std::io::stdin().read_line(&mut String::new()).unwrap();
-    println!("then {:?}", session.commit(vec![Op::create("/late", "")]).await.map_err(|error| error.to_string()));
+    println!(
+        "late write: {:?}",
+        session.commit(vec![Op::create("/late", "")]).await.map_err(|error| error.to_string())
+    );
 }
 
 #[tokio::test]
-async fn what_a_killed_process_held_is_free_at_once() {
-    let kept = Kept::new();
-    let session = kept.session().await.unwrap();
+async fn ephemeral_nodes_of_a_killed_process_are_deleted_at_once() {
+    let temp = TempCoordinator::new();
+    let session = temp.session().await.unwrap();
     for _ in 0..5 {
-        let mut holder = Holder::new(kept.coordinator.file().parent().unwrap());
+        let mut holder = Holder::new(temp.local.file().parent().unwrap());
         let (held, gone) = session.watch("/lock").await.unwrap();
         assert!(held.unwrap().ephemeral_owner.is_some());
         holder.child.kill().unwrap();
-        let (told, took) = fired(gone).await;
-        told.unwrap();
+        let (outcome, took) = fired(gone).await;
+        outcome.unwrap();
         assert!(took < Duration::from_secs(2), "{took:?}");
         assert_eq!(session.get("/lock").await.unwrap(), None);
     }
     // No session was open when this process died.
-    let holder = Holder::new(kept.coordinator.file().parent().unwrap());
+    let holder = Holder::new(temp.local.file().parent().unwrap());
     session.close().await;
     drop(holder);
-    assert_eq!(kept.session().await.unwrap().get("/lock").await.unwrap(), None);
+    assert_eq!(temp.session().await.unwrap().get("/lock").await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_frozen_process_loses_its_session_and_learns_that_when_it_is_thawed() {
-    let kept = Kept::new();
-    let folder = kept.coordinator.file().parent().unwrap().to_owned();
+async fn a_frozen_process_loses_its_session_and_notices_that_when_it_continues() {
+    let temp = TempCoordinator::new();
+    let folder = temp.local.file().parent().unwrap().to_owned();
     let session = LocalCoordinator::new(&folder).with_frozen(SHORT).session().await.unwrap();
     let mut holder = Holder::new(&folder);
     let (_, gone) = session.watch("/lock").await.unwrap();
@@ -340,8 +345,8 @@ async fn a_frozen_process_loses_its_session_and_learns_that_when_it_is_thawed() 
     session.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
     holder.child.stdin.as_mut().unwrap().write_all(b"go on\n").unwrap();
     holder.signal(Signal::SIGCONT);
-    let then = holder.hears("then");
-    assert!(then.contains("is over"), "{then}");
+    let late_write = holder.wait_for("late write:");
+    assert!(late_write.contains("is over"), "{late_write}");
     assert_eq!(session.get("/late").await.unwrap(), None);
     assert_eq!(session.get("/lock").await.unwrap().unwrap().ephemeral_owner, Some(session.id()));
 }

@@ -21,21 +21,21 @@ pub(super) struct SessionConnection {
 }
 
 impl SessionConnection {
-    pub fn connected() -> Self {
+    pub(crate) fn connected() -> Self {
         Self { state: Mutex::new(ConnectionState::Up), changed: Notify::new() }
     }
 
-    pub fn state(&self) -> ConnectionState {
+    pub(crate) fn state(&self) -> ConnectionState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn set(&self, to: ConnectionState) {
+    pub(crate) fn set(&self, to: ConnectionState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
         self.changed.notify_waiters();
     }
 
     /// Waits for a state that fulfils the condition. Cancellation is harmless.
-    pub async fn wait_until(&self, wanted: impl Fn(ConnectionState) -> bool) -> ConnectionState {
+    pub(crate) async fn wait_until(&self, wanted: impl Fn(ConnectionState) -> bool) -> ConnectionState {
         loop {
             // It counts from here on, so no change is missed between the check and the wait.
             let changed = self.changed.notified();

@@ -3,20 +3,20 @@ use futures::FutureExt;
 use super::super::{Conflict, Op};
 use super::*;
 
-async fn conformer(test: &str) -> (MemoryCoordinator, String) {
+async fn new_coordinator(test: &str) -> (MemoryCoordinator, String) {
     (MemoryCoordinator::new(), format!("/{test}"))
 }
 
-crate::coordinator_conformance!(conformer);
+crate::coordinator_conformance!(new_coordinator);
 
 mod over_sqlite {
     use super::*;
 
-    async fn conformer(test: &str) -> (MemoryCoordinator, String) {
+    async fn new_coordinator(test: &str) -> (MemoryCoordinator, String) {
         (MemoryCoordinator::over_sqlite(), format!("/{test}"))
     }
 
-    crate::coordinator_conformance!(conformer);
+    crate::coordinator_conformance!(new_coordinator);
 }
 
 async fn session(memory: &MemoryCoordinator) -> Arc<dyn Session> {
@@ -24,7 +24,7 @@ async fn session(memory: &MemoryCoordinator) -> Arc<dyn Session> {
 }
 
 #[tokio::test]
-async fn a_lost_reply_hides_a_write_that_was_done_and_a_lost_request_one_that_was_not() {
+async fn a_write_is_done_if_its_reply_is_lost_and_not_done_if_its_request_is_lost() {
     let memory = MemoryCoordinator::new();
     let session = session(&memory).await;
     memory.lose_next_reply(&session.id());
@@ -44,22 +44,22 @@ async fn a_lost_reply_hides_a_write_that_was_done_and_a_lost_request_one_that_wa
 #[tokio::test]
 async fn an_expired_session_fails_at_once_and_its_ephemeral_nodes_are_gone() {
     let memory = MemoryCoordinator::new();
-    let (dying, other) = (session(&memory).await, session(&memory).await);
-    dying.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
+    let (expired, other) = (session(&memory).await, session(&memory).await);
+    expired.commit(vec![Op::ephemeral("/lock", "")]).await.unwrap();
     let (_, gone) = other.watch("/lock").await.unwrap();
-    let (_, never) = dying.watch("/lock").await.unwrap();
-    memory.expire(&dying.id());
+    let (_, watch) = expired.watch("/lock").await.unwrap();
+    memory.expire(&expired.id());
     gone.fired().await.unwrap();
-    dying.lost().await;
-    assert!(dying.is_lost() && !other.is_lost());
-    assert!(matches!(never.fired().await, Err(Error::SessionLost { .. })));
-    assert!(matches!(dying.get("/").await, Err(Error::SessionLost { .. })));
+    expired.lost().await;
+    assert!(expired.is_lost() && !other.is_lost());
+    assert!(matches!(watch.fired().await, Err(Error::SessionLost { .. })));
+    assert!(matches!(expired.get("/").await, Err(Error::SessionLost { .. })));
     assert_eq!(other.get("/lock").await.unwrap(), None);
     assert_eq!(memory.sessions(), [other.id()]);
 }
 
 #[tokio::test]
-async fn a_cut_session_waits_and_hears_of_changes_when_mended() {
+async fn a_disconnected_session_waits_and_gets_changes_after_it_reconnects() {
     let memory = MemoryCoordinator::new();
     let (cut, other) = (session(&memory).await, session(&memory).await);
     let (_, change) = cut.watch("/a").await.unwrap();

@@ -10,8 +10,8 @@ mod tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::location::TaskLocation;
 use crate::client::{Inspector, ServerClient};
-use crate::coordinator::Coordinator;
 use crate::ledger::Ledger;
 use crate::nodes::pool::NodePool;
 use crate::planning::errors::{Problem, RunError};
@@ -19,74 +19,78 @@ use crate::planning::survey::{SettingsNotes, notes_on_settings, refuse_lossy_con
 use crate::planning::task_file::refuse_differences;
 use crate::protocol::{TaskId, TaskRecord};
 use crate::runtime::bounded::all_tables;
-use crate::task::{SecretSource, Task};
+use crate::task::{SecretSource, TaskText};
 use crate::worker::renew::is_new;
 
-pub use nodes::{About, Left, NodeFacts};
-pub use tables::{Expiry, PlanFacts, SourceFacts, TableFacts, TargetFacts};
+#[cfg(test)]
+pub(crate) use nodes::{About, ShardName};
+pub(crate) use nodes::{Left, NodeFacts};
+pub(crate) use tables::{Expiry, PlanFacts, PolicyDisks, TableFacts, TargetFacts};
+#[cfg(test)]
+pub(crate) use tables::{GivenRight, SourceFacts};
 
 /// The parameters of a check.
-pub struct Request {
-    /// The coordinator, and the path of the task. Without it, the user must give a task file.
-    pub coordinator: Option<(Arc<dyn Coordinator>, String)>,
+pub(crate) struct Request {
+    /// The place of the task. Without it, the user must give a task file.
+    pub(crate) location: Option<TaskLocation>,
     /// The servers.
     pub client: Arc<dyn ServerClient>,
     /// The same servers, for the questions that only a check asks.
-    pub inspector: Arc<dyn Inspector>,
+    pub(crate) inspector: Arc<dyn Inspector>,
     /// The source of the task's secrets.
     pub secrets: Arc<dyn SecretSource>,
-    /// The XML of the task file and the name of the file, if the user gave one.
-    pub description: Option<(String, String)>,
+    /// The text of the task file, if the user gave one.
+    pub description: Option<TaskText>,
     /// This machine's name.
     pub host: String,
 }
 
 /// The facts that a check found.
 #[derive(Default)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Harmless oddities of the task file.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// The faults of the task, and the conditions that a run would refuse.
-    pub faults: Vec<Problem>,
+    pub(crate) faults: Vec<Problem>,
     /// The remarks on the task's settings.
-    pub settings: SettingsNotes,
+    pub(crate) settings: SettingsNotes,
     /// All nodes of the used clusters, once for each account.
-    pub nodes: Vec<NodeFacts>,
+    pub(crate) nodes: Vec<NodeFacts>,
     /// The table jobs that a run would take.
-    pub tables: Vec<TableFacts>,
+    pub(crate) tables: Vec<TableFacts>,
     /// The names of all table jobs.
-    pub jobs: Vec<String>,
+    pub(crate) jobs: Vec<String>,
     /// The facts about the coordinator, if there is one.
-    pub keeper: Option<KeeperFacts>,
+    pub(crate) keeper: Option<KeeperFacts>,
 }
 
 /// The facts about the coordinator.
-pub struct KeeperFacts {
+pub(crate) struct KeeperFacts {
     /// The address of the coordinator.
-    pub place: String,
+    pub(crate) place: String,
     /// Whether everybody who can connect may change the task.
-    pub open_to_all: bool,
+    pub(crate) open_to_all: bool,
     /// The error of the coordinator, if it did not return the task.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// The record of the task, if it was run before.
-    pub record: Option<TaskRecord>,
+    pub(crate) record: Option<TaskRecord>,
     /// The path of the task.
-    pub task_path: String,
+    pub(crate) task_path: String,
     /// The bytes of the description that is or would be stored.
-    pub description: usize,
+    pub(crate) description: usize,
     /// The tasks next to this one, with their paths.
-    pub neighbours: BTreeMap<TaskId, String>,
+    pub(crate) neighbours: BTreeMap<TaskId, String>,
 }
 
 /// Collects all facts.
 ///
 /// # Errors
 /// When there is no task: no file, and none in the coordinator. Faults of a task are in the facts.
-pub async fn observe(request: &Request) -> Result<Observed, RunError> {
+pub(crate) async fn observe(request: &Request) -> Result<Observed, RunError> {
     let mut observed = Observed::default();
     let mut ledger = None;
     let mut stored = None;
-    if let Some((coordinator, task_path)) = &request.coordinator {
+    if let Some(TaskLocation { coordinator, task_path }) = &request.location {
         let mut facts = KeeperFacts {
             place: coordinator.place(),
             open_to_all: coordinator.is_open_to_all(),
@@ -137,7 +141,8 @@ async fn collect(
 ) -> Result<(), RunError> {
     let mut record = observed.keeper.as_ref().and_then(|keeper| keeper.record.clone());
     let place = ledger.map(|ledger| ledger.path("description")).unwrap_or_default();
-    let Some((text, file)) = request.description.clone().or(stored.map(|text| (text, place))) else {
+    let stored = stored.map(|text| TaskText::new(text, place));
+    let Some(given) = request.description.clone().or(stored) else {
         let keeper = observed.keeper.as_ref();
         let line = match keeper.map(|keeper| (&keeper.error, &keeper.task_path)) {
             Some((Some(error), _)) => return Err(RunError::servers(error.clone())),
@@ -147,16 +152,15 @@ async fn collect(
         return Err(RunError::task(line));
     };
     if let Some(keeper) = &mut observed.keeper {
-        keeper.description = text.len();
+        keeper.description = given.text.len();
     }
-    let task = match Task::parse(&text, request.secrets.as_ref()) {
-        Ok(parsed) => {
-            observed.warnings = parsed.warnings.iter().map(|warning| format!("{file}: {warning}")).collect();
-            parsed.task
+    let task = match given.parse(request.secrets.as_ref()) {
+        Ok(file) => {
+            observed.warnings = file.warning_lines().collect();
+            file.task
         }
         Err(faults) => {
-            let lines = faults.in_file(file).to_string();
-            observed.faults = lines.lines().map(Problem::task).collect();
+            observed.faults = Problem::of_faults(&faults);
             return Ok(());
         }
     };

@@ -14,40 +14,49 @@ use crate::protocol::{MadeStatement, MadeTable, TaskId};
 use crate::task::Task;
 
 /// The facts about a node of the task.
-pub struct NodeFacts {
+pub(crate) struct NodeFacts {
     /// The node.
-    pub node: Arc<Node>,
-    /// The first cluster with this node, and the number of its shard there, from 1.
-    pub shard: (String, usize),
+    pub(crate) node: Arc<Node>,
+    /// The shard of this node in the first cluster that has it.
+    pub(crate) shard: ShardName,
     /// The answer of the node.
-    pub about: Result<About, Error>,
+    pub(crate) about: Result<About, Error>,
+}
+
+/// A shard of a cluster.
+#[derive(PartialEq, Eq)]
+pub(crate) struct ShardName {
+    /// The name of the cluster.
+    pub(crate) cluster: String,
+    /// The number of the shard there, from 1.
+    pub(crate) number: usize,
 }
 
 /// The facts that a node reports about itself.
-pub struct About {
+pub(crate) struct About {
     /// The version of the server.
-    pub version: String,
+    pub(crate) version: String,
     /// The time zone of our sessions, and the one of the server if it differs.
-    pub zones: Vec<String>,
+    pub(crate) zones: Vec<String>,
     /// The least number of seconds that its clock is ahead of ours. A negative number means that it is behind.
-    pub ahead: Result<i64, Error>,
+    pub(crate) ahead: Result<i64, Error>,
     /// Whether statements cannot lift the server's limits on the size of dropped tables and partitions.
-    pub guards_drops: bool,
+    pub(crate) guards_drops: bool,
     /// The leftovers of tasks on the node.
-    pub left: Result<Vec<Left>, Error>,
+    pub(crate) left: Result<Vec<Left>, Error>,
 }
 
 /// The leftovers of one task on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
+pub(crate) struct Left {
     /// The task.
-    pub task: TaskId,
+    pub(crate) task: TaskId,
     /// Whether it is the task of this check.
-    pub own: bool,
+    pub(crate) own: bool,
     /// The number of tables.
-    pub tables: usize,
+    pub(crate) tables: usize,
     /// The number of running statements.
-    pub statements: usize,
+    pub(crate) statements: usize,
 }
 
 /// Asks each node of the used clusters.
@@ -57,13 +66,14 @@ pub(super) async fn collect(
     task: &Task,
     own: Option<&TaskId>,
 ) -> Vec<NodeFacts> {
-    let mut nodes: Vec<(Arc<Node>, (String, usize))> = Vec::new();
+    let mut nodes: Vec<(Arc<Node>, ShardName)> = Vec::new();
     let mut databases: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for job in &task.tables {
         for cluster in [task.source(job), task.target(job)] {
             for (shard, node) in cluster.nodes() {
                 if !nodes.iter().any(|(known, _)| known.url() == node.url() && known.user == node.user) {
-                    nodes.push((Arc::new(node.clone()), (cluster.name.clone(), shard + 1)));
+                    let shard = ShardName { cluster: cluster.name.clone(), number: shard + 1 };
+                    nodes.push((Arc::new(node.clone()), shard));
                 }
             }
         }
@@ -140,7 +150,7 @@ mod tests {
     use super::distance;
 
     #[test]
-    fn the_time_of_the_question_is_not_held_against_a_clock() {
+    fn the_duration_of_a_question_is_not_counted_as_a_clock_difference() {
         for (theirs, far) in [(100, 0), (103, 0), (95, -5), (110, 7)] {
             assert_eq!(distance(theirs, 100, 103), far, "{theirs}");
         }

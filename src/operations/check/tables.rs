@@ -11,7 +11,7 @@ use crate::ledger::Ledger;
 use crate::model::{Node, TableName};
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_source;
-use crate::plan::{Sharding, TablePlan};
+use crate::plan::{Remark, TablePlan};
 use crate::planning::errors::Problem;
 use crate::planning::planner;
 use crate::planning::survey::Survey;
@@ -23,33 +23,33 @@ const RIGHTS: [Privilege; 5] =
     [Privilege::Select, Privilege::Insert, Privilege::CreateTable, Privilege::DropTable, Privilege::AlterDelete];
 
 /// The facts about a table job that a run would accept.
-pub struct TableFacts {
+pub(crate) struct TableFacts {
     /// The job's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The target table.
-    pub target: TableName,
+    pub(crate) target: TableName,
     /// The policy for target partitions that hold rows.
-    pub policy: IfTargetNotEmpty,
+    pub(crate) policy: IfTargetNotEmpty,
     /// The remarks of the survey.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<Remark>,
     /// The plan.
-    pub plan: PlanFacts,
+    pub(crate) plan: PlanFacts,
     /// The target nodes that answer.
-    pub targets: Vec<TargetFacts>,
+    pub(crate) targets: Vec<TargetFacts>,
     /// The source nodes that answer.
-    pub sources: Vec<SourceFacts>,
+    pub(crate) sources: Vec<SourceFacts>,
     /// The estimated bytes that the copy needs on the disks of each target shard.
-    pub needed: Result<Vec<u64>, Error>,
+    pub(crate) needed: Result<Vec<u64>, Error>,
     /// The rows that a TTL of the target would remove.
-    pub expiry: Expiry,
+    pub(crate) expiry: Expiry,
     /// The distribution of rows over the target's shards. `None` where there is one shard, or where it is not known.
-    pub spread: Option<(Sharding, Spread)>,
+    pub(crate) spread: Option<Spread>,
     /// The elements of the definition that target versions do not know, by version.
-    pub left_out: BTreeMap<String, Vec<String>>,
+    pub(crate) left_out: BTreeMap<String, Vec<String>>,
 }
 
 /// The plan of a table job.
-pub enum PlanFacts {
+pub(crate) enum PlanFacts {
     /// A run would make this plan.
     Fresh(TablePlan),
     /// A run has stored this plan already.
@@ -62,7 +62,7 @@ pub enum PlanFacts {
 
 impl PlanFacts {
     /// Returns the plan, if there is one.
-    pub fn plan(&self) -> Option<&TablePlan> {
+    pub(crate) fn plan(&self) -> Option<&TablePlan> {
         match self {
             Self::Fresh(plan) | Self::Stored(plan) => Some(plan),
             Self::Refused(_) | Self::Unread(_) => None,
@@ -71,7 +71,7 @@ impl PlanFacts {
 }
 
 /// A TTL of the target.
-pub enum Expiry {
+pub(crate) enum Expiry {
     /// The target has no TTL.
     None,
     /// The number of rows to copy that the TTL would remove.
@@ -81,35 +81,51 @@ pub enum Expiry {
 }
 
 /// The facts about a target node.
-pub struct TargetFacts {
+pub(crate) struct TargetFacts {
     /// The node.
-    pub node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
     /// The index of its shard.
-    pub shard: usize,
+    pub(crate) shard: usize,
     /// The unfinished mutations of the target table.
-    pub mutations: Result<Vec<Mutation>, Error>,
+    pub(crate) mutations: Result<Vec<Mutation>, Error>,
     /// The views over the target table.
-    pub views: Result<Vec<TableName>, Error>,
+    pub(crate) views: Result<Vec<TableName>, Error>,
     /// The rights of the account on the target's database.
-    pub rights: Result<Vec<(Privilege, Option<bool>)>, Error>,
-    /// The disks of the target table, and the name of their storage policy. `None` where the version does not report them.
-    pub disks: Result<Option<(String, Vec<Disk>)>, Error>,
+    pub(crate) rights: Result<Vec<GivenRight>, Error>,
+    /// The disks of the target table. `None` where the version does not report them.
+    pub(crate) disks: Result<Option<PolicyDisks>, Error>,
+}
+
+/// A right, and whether an account has it.
+pub(crate) struct GivenRight {
+    /// The right.
+    pub(crate) privilege: Privilege,
+    /// Whether the account has it. `None` where the server cannot tell.
+    pub(crate) given: Option<bool>,
+}
+
+/// The disks of a storage policy.
+pub(crate) struct PolicyDisks {
+    /// The name of the policy.
+    pub(crate) policy: String,
+    /// The disks.
+    pub(crate) disks: Vec<Disk>,
 }
 
 /// The facts about a source node.
-pub struct SourceFacts {
+pub(crate) struct SourceFacts {
     /// The node.
-    pub node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
     /// The unfinished mutations of the source table.
-    pub mutations: Result<Vec<Mutation>, Error>,
+    pub(crate) mutations: Result<Vec<Mutation>, Error>,
 }
 
 /// The check of one table job.
 pub(super) struct TableCheck<'a> {
-    pub pool: &'a NodePool,
-    pub inspector: &'a dyn Inspector,
-    pub task: &'a Task,
-    pub survey: &'a Survey,
+    pub(crate) pool: &'a NodePool,
+    pub(crate) inspector: &'a dyn Inspector,
+    pub(crate) task: &'a Task,
+    pub(crate) survey: &'a Survey,
 }
 
 impl TableCheck<'_> {
@@ -161,17 +177,18 @@ impl TableCheck<'_> {
         TargetFacts { node: node.clone(), shard, mutations, views, rights, disks }
     }
 
-    async fn rights(&self, node: &Node) -> Result<Vec<(Privilege, Option<bool>)>, Error> {
+    async fn rights(&self, node: &Node) -> Result<Vec<GivenRight>, Error> {
         let database = &self.survey.target.name.database;
         let mut rights = RIGHTS.to_vec();
         if self.pool.client.database_engine(node, database).await?.is_none() {
             rights.push(Privilege::CreateDatabase);
         }
         let answers = self.inspector.may(node, database, &rights).await?;
-        Ok(rights.into_iter().zip(answers).collect())
+        let given = rights.into_iter().zip(answers);
+        Ok(given.map(|(privilege, given)| GivenRight { privilege, given }).collect())
     }
 
-    async fn disks(&self, node: &Node) -> Result<Option<(String, Vec<Disk>)>, Error> {
+    async fn disks(&self, node: &Node) -> Result<Option<PolicyDisks>, Error> {
         let engine = &self.survey.target.engine;
         // A disk that a table names directly belongs to no policy.
         if engine.setting("disk").is_some() {
@@ -179,7 +196,7 @@ impl TableCheck<'_> {
         }
         let policy = engine.setting("storage_policy").unwrap_or_else(|| "default".to_owned());
         let disks = self.inspector.disks(node, &policy).await?;
-        Ok(disks.filter(|disks| !disks.is_empty()).map(|disks| (policy, disks)))
+        Ok(disks.filter(|disks| !disks.is_empty()).map(|disks| PolicyDisks { policy, disks }))
     }
 
     /// Estimates the bytes that each target shard needs: the size of the copied rows on the source's disks, divided by the weights of the
@@ -199,7 +216,7 @@ impl TableCheck<'_> {
     }
 
     /// Samples the first rows of each source shard. Returns `None` where one of them gives no sample, since a run does not need it.
-    async fn spread(&self, plan: Option<&TablePlan>) -> Option<(Sharding, Spread)> {
+    async fn spread(&self, plan: Option<&TablePlan>) -> Option<Spread> {
         let sharding = plan?.sharding.clone().filter(|sharding| sharding.slots.len() > 1)?;
         let rows = Selection::all(self.survey.relation());
         let mut slots = Vec::new();
@@ -211,8 +228,7 @@ impl TableCheck<'_> {
             let key = sharding.slot_key();
             slots.extend(self.inspector.sampled_slots(node, &rows, &key, SAMPLED_ROWS, &settings).await.ok()?);
         }
-        let spread = Spread::of(&sharding, &slots);
-        Some((sharding, spread))
+        Some(Spread::of(sharding, &slots))
     }
 
     async fn expiry(&self, plan: Option<&TablePlan>) -> Expiry {

@@ -12,7 +12,8 @@ use crate::ledger::{LedgerError, membership};
 use crate::model::{Node, PublicationNo, TableName};
 use crate::planning::errors::RunError;
 use crate::protocol::{
-    Alive, BatchState, BatchTable, Claim, MadeStatement, MadeTable, TaskId, Verdict, judge_statement, judge_table,
+    Alive, BatchState, BatchTable, Claim, HeldClaim, LeftoverVerdict, MadeStatement, MadeTable, TaskId,
+    judge_statement, judge_table,
 };
 
 /// How many tables of a node are measured at once.
@@ -44,11 +45,11 @@ impl Cleaner {
                 Err(error) => drop(silent.insert(error.to_string())),
             }
         }
-        let order = |verdict: &Verdict| match verdict {
-            Verdict::Goes(_) => 0,
-            Verdict::Held { .. } => 1,
-            Verdict::OfAnother(_) => 2,
-            Verdict::NotOurs => 3,
+        let order = |verdict: &LeftoverVerdict| match verdict {
+            LeftoverVerdict::Goes(_) => 0,
+            LeftoverVerdict::Held { .. } => 1,
+            LeftoverVerdict::OfAnother(_) => 2,
+            LeftoverVerdict::NotOurs => 3,
         };
         leftovers
             .sort_by_cached_key(|leftover| (order(&leftover.verdict), leftover.node.address(), leftover.what.name()));
@@ -75,7 +76,7 @@ impl Cleaner {
                 claims.entry(place).or_default();
             }
         }
-        for (claim, worker) in self.ledger.claim_holders().await? {
+        for HeldClaim { claim, worker } in self.ledger.claim_holders().await? {
             claims.entry(worker).or_default().push(claim);
         }
         Ok(claims.into_iter().map(|(worker, claims)| Holder { worker, claims }).collect())
@@ -145,7 +146,7 @@ impl Cleaner {
             for statement in client.running(node, TaskId::ALL_QUERIES).await? {
                 found.push(Leftover {
                     node: node.clone(),
-                    told: self.describe_query(&statement.query_id),
+                    description: self.describe_query(&statement.query_id),
                     verdict: judge_statement(&statement.query_id, self.id.as_ref(), self.by_table(), alive),
                     what: LeftoverKind::Statement { query_id: statement.query_id, elapsed: statement.elapsed },
                 });
@@ -164,7 +165,7 @@ impl Cleaner {
                 };
                 Leftover {
                     node: node.clone(),
-                    told: self.describe_table(&name),
+                    description: self.describe_table(&name),
                     verdict: judge_table(&name, self.id.as_ref(), self.by_table(), alive),
                     what: LeftoverKind::Table(table, size),
                 }
@@ -211,7 +212,7 @@ impl Cleaner {
 
 impl LeftoverKind {
     /// Returns the name of the table, or the id of the statement.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Table(name, _) => name.to_string(),
             Self::Statement { query_id, .. } => query_id.clone(),

@@ -42,9 +42,9 @@ use crate::model::{Node, TableName};
 use crate::nodes::pool::NodePool;
 use crate::planning::errors::RunError;
 use crate::planning::task_file::{parse, refuse_differences};
-use crate::protocol::{Claim, TableRecords, TaskId, TaskRecord, Verdict};
+use crate::protocol::{Claim, LeftoverVerdict, TableRecords, TaskId, TaskRecord};
 use crate::runtime::random::Randomness;
-use crate::task::{SecretSource, Task};
+use crate::task::{SecretSource, Task, TaskText};
 
 /// The parameters of a cleanup.
 pub struct Request {
@@ -56,8 +56,8 @@ pub struct Request {
     pub secrets: Arc<dyn SecretSource>,
     /// The path of the task in the coordinator.
     pub task_path: String,
-    /// The XML of the task file and the name of the file, if the user gave one.
-    pub description: Option<(String, String)>,
+    /// The text of the task file, if the user gave one.
+    pub description: Option<TaskText>,
     /// The task that the user named, instead of the one at the path.
     pub task_id: Option<TaskId>,
     /// Whether to remove tables and statements. Then the cleaner takes all places.
@@ -70,7 +70,7 @@ pub struct Request {
 pub struct Cleaner {
     ledger: Ledger,
     pool: NodePool,
-    task: Task,
+    task: Arc<Task>,
     task_path: String,
     id: Option<TaskId>,
     /// The record, if the task at the path is the one to clean up.
@@ -140,9 +140,9 @@ pub struct Leftover {
     /// The table or statement.
     pub what: LeftoverKind,
     /// The meaning of its name, for a person.
-    pub told: String,
+    pub description: String,
     /// Whether it may be removed.
-    pub verdict: Verdict,
+    pub verdict: LeftoverVerdict,
 }
 
 /// The kind of a leftover.
@@ -176,12 +176,21 @@ pub struct Removal {
 
 impl Findings {
     /// Returns the leftovers that may be removed.
-    pub fn removable(&self) -> impl Iterator<Item = &Leftover> {
-        self.leftovers.iter().filter(|leftover| matches!(leftover.verdict, Verdict::Goes(_)))
+    pub(crate) fn removable(&self) -> impl Iterator<Item = &Leftover> {
+        self.leftovers.iter().filter(|leftover| matches!(leftover.verdict, LeftoverVerdict::Goes(_)))
+    }
+
+    /// Returns whether there are tables or statements of a task that is not next to this one.
+    pub(crate) fn has_leftovers_of_unknown_tasks(&self) -> bool {
+        self.leftovers.iter().any(|leftover| match &leftover.verdict {
+            LeftoverVerdict::OfAnother(id) => !self.neighbours.contains_key(id),
+            LeftoverVerdict::NotOurs => false,
+            LeftoverVerdict::Goes(_) | LeftoverVerdict::Held { .. } => true,
+        })
     }
 
     /// Returns whether a removal removed all removable leftovers, and all servers answered.
-    pub fn are_gone(&self, removal: &Removal) -> bool {
+    pub(crate) fn are_gone(&self, removal: &Removal) -> bool {
         !removal.interrupted && removal.failed.is_empty() && self.silent.is_empty()
     }
 }
@@ -203,7 +212,7 @@ impl Cleaner {
 
     async fn begin(request: &Request, ledger: Ledger) -> Result<Self, RunError> {
         let secrets = request.secrets.as_ref();
-        let own = request.description.as_ref().map(|(text, file)| parse(text, file, secrets)).transpose()?;
+        let own = request.description.clone().map(|text| parse(text, secrets)).transpose()?.map(|file| file.task);
         let record = ledger.task().await?;
         let is_this_task = |record: &TaskRecord| request.task_id.as_ref().is_none_or(|id| *id == record.id);
         let record = record.filter(is_this_task);
@@ -214,11 +223,11 @@ impl Cleaner {
                     format!("the task at {path} was created by another version of this program (format {format})");
                 return Err(RunError::task(line));
             }
-            refuse_differences(&request.task_path, &record.inputs, own.as_ref())?;
+            refuse_differences(&request.task_path, &record.inputs, own.as_deref())?;
         }
         let task = match (own, ledger.description().await?) {
             (Some(task), _) => task,
-            (None, Some(stored)) => parse(&stored, &ledger.path("description"), secrets)?,
+            (None, Some(stored)) => parse(TaskText::new(stored, ledger.path("description")), secrets)?.task,
             (None, None) => {
                 return Err(RunError::task(format!(
                     "there is no task at {}: --task-file says which servers to look at",
@@ -249,7 +258,7 @@ impl Cleaner {
     ///
     /// # Errors
     /// When the cleaner does not hold all places, or the coordinator is lost. The same call then continues the removal.
-    pub async fn forget(&mut self) -> Result<Forgotten, RunError> {
+    pub(crate) async fn forget(&mut self) -> Result<Forgotten, RunError> {
         if !self.holds_places {
             return Err(RunError::servers(format!("there is no task at {} to forget", self.task_path)));
         }

@@ -43,8 +43,8 @@ impl Cleaner {
     /// Refuses a removal while workers are alive or the task is unknown.
     fn refuse(&self, found: &Findings) -> Result<(), RunError> {
         let world = |line: String| Err(RunError::servers(line));
-        // Without a task, the tables on the servers may belong to any task. Without a task and tables there is nothing to remove.
-        if self.id.is_none() && found.leftovers.is_empty() {
+        // Without a task, tables of an unknown task may be of one that was here. Where there are none, there is nothing to remove.
+        if self.id.is_none() && !found.has_leftovers_of_unknown_tasks() {
             return Ok(());
         }
         let Some(id) = &self.id else {

@@ -13,10 +13,11 @@ use crate::model::{Node, TableName};
 use crate::planning::errors::RunError;
 use crate::runtime::random::Randomness;
 use crate::runtime::signals::Interrupt;
-use crate::task::GivenSecrets;
+use crate::task::{GivenSecrets, TaskText};
 use crate::worker::context::WorkerOptions;
 use crate::worker::ending::Ending;
 use crate::worker::launch::Launch;
+use crate::worker::retry_policy::RetryPolicy;
 use crate::worker::run;
 
 const TASK: &str = "<clickhouse><remote_servers>
@@ -33,26 +34,26 @@ fn node(host: &str) -> Node {
     Node::new(host)
 }
 
-struct World {
+struct Setup {
     coordinator: MemoryCoordinator,
     client: MemoryServerClient,
 }
 
-impl World {
+impl Setup {
     async fn new() -> Self {
-        let world = Self { coordinator: MemoryCoordinator::new(), client: MemoryServerClient::new() };
-        world.client.set_block_rows(5);
+        let setup = Self { coordinator: MemoryCoordinator::new(), client: MemoryServerClient::new() };
+        setup.client.set_block_rows(5);
         for host in ["s1", "t1", "t2"] {
-            world.client.add_node(&node(host), &[]);
+            setup.client.add_node(&node(host), &[]);
         }
-        world.client.create_database(&node("s1"), "a", &Vec::new()).await.unwrap();
+        setup.client.create_database(&node("s1"), "a", &Vec::new()).await.unwrap();
         let create =
             "CREATE TABLE `a`.`hits` (`d` Date, `id` UInt64) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY id";
         let source = TableName::new("a", "hits");
-        world.client.create_table(&node("s1"), &source, create, &Vec::new()).await.unwrap();
+        setup.client.create_table(&node("s1"), &source, create, &Vec::new()).await.unwrap();
         let row = |i: u64| vec![format!("2018-0{}-01", i % 3 + 1), i.to_string()];
-        world.client.insert(&node("s1"), &source, (0..90).map(row).collect()).unwrap();
-        world
+        setup.client.insert(&node("s1"), &source, (0..90).map(row).collect()).unwrap();
+        setup
     }
 
     fn start(&self) -> JoinHandle<Result<Ending, RunError>> {
@@ -61,15 +62,17 @@ impl World {
             client: Arc::new(self.client.clone()),
             secrets: Arc::new(GivenSecrets::default()),
             task_path: "/copy/hits".into(),
-            description: Some((TASK.into(), "task.xml".into())),
+            description: Some(TaskText::new(TASK, "task.xml").parse(&GivenSecrets::default()).unwrap()),
             upload_force: false,
             incremental: None,
             agreed: None,
             worker_options: WorkerOptions {
-                tries: 3,
-                publication_tries: 3,
-                rounds: 1,
-                retry_delay: Duration::from_millis(10),
+                retry: RetryPolicy {
+                    piece_attempts: 3,
+                    publication_attempts: 3,
+                    rounds: 1,
+                    first_pause: Duration::from_millis(10),
+                },
                 stall_timeout: crate::client::STALL_TIMEOUT,
                 copy_fault_probability: 0.0,
                 move_fault_probability: 0.0,
@@ -81,7 +84,7 @@ impl World {
             randomness: Randomness::seeded(1),
         };
         spawn_local(async move {
-            let (_hand, interrupt) = Interrupt::by_hand();
+            let (_sender, interrupt) = Interrupt::manual();
             run(launch, &interrupt, async || Ok(())).await.map(|summary| summary.ending)
         })
     }
@@ -100,7 +103,7 @@ impl World {
         Cleaner::open(request).await.unwrap()
     }
 
-    fn all_sessions_end(&self) {
+    fn end_all_sessions(&self) {
         for session in self.coordinator.sessions() {
             self.coordinator.expire(&session);
         }
@@ -138,23 +141,23 @@ async fn steps(count: usize) {
 /// Runs this case: a worker dies after `life` steps. A cleaner records which batches it gives up, and freezes until its session is over.
 /// Another worker makes `lead` steps. Then the cleaner drops all tables that it had found. Returns whether there were tables to drop
 /// while the second worker was at work.
-async fn thaw(life: usize, lead: usize) -> bool {
-    let world = World::new().await;
-    let dead = world.start();
+async fn run_with_frozen_cleaner(life: usize, lead: usize) -> bool {
+    let setup = Setup::new().await;
+    let dead = setup.start();
     steps(life).await;
-    if dead.is_finished() || world.staging() == 0 {
+    if dead.is_finished() || setup.staging() == 0 {
         return false;
     }
     dead.abort();
-    world.all_sessions_end();
+    setup.end_all_sessions();
     steps(50).await;
 
-    let mut cleaner = world.cleaner().await;
+    let mut cleaner = setup.cleaner().await;
     let found = cleaner.find().await.unwrap();
     assert!(found.holders.is_empty() && found.silent.is_empty(), "{found}");
     let given_up = cleaner.give_up().await.unwrap();
-    world.all_sessions_end();
-    let worker = world.start();
+    setup.end_all_sessions();
+    let worker = setup.start();
     steps(lead).await;
     let at_work = !worker.is_finished();
 
@@ -162,26 +165,26 @@ async fn thaw(life: usize, lead: usize) -> bool {
     cleaner.clear(&found, &mut removal).await;
     assert_eq!(removal.failed, [""; 0], "life {life} lead {lead}");
     assert_eq!(worker.await.unwrap().unwrap(), Ending::Finished, "life {life} lead {lead}");
-    assert_eq!(world.rows(&["t1", "t2"], "b"), world.rows(&["s1"], "a"), "life {life} lead {lead}");
-    assert_eq!(world.staging(), 0);
+    assert_eq!(setup.rows(&["t1", "t2"], "b"), setup.rows(&["s1"], "a"), "life {life} lead {lead}");
+    assert_eq!(setup.staging(), 0);
     // The worker lost no table of its own: only the cleaner gave up batches.
-    let generations = world.generations();
+    let generations = setup.generations();
     assert_eq!(generations.len(), given_up, "life {life} lead {lead}");
     assert!(generations.iter().all(|generation| generation == "1"), "life {life} lead {lead}: {generations:?}");
     at_work && removal.tables > 0
 }
 
 #[test]
-fn what_a_thawed_cleaner_drops_no_record_counts_on() {
+fn a_cleaner_that_was_frozen_drops_no_table_that_a_record_needs() {
     let mut at_work = 0;
     for life in (40..1040).step_by(25) {
         for lead in [40, 80, 120, 180, 240] {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-            at_work += u32::from(LocalSet::new().block_on(&runtime, thaw(life, lead)));
+            at_work += u32::from(LocalSet::new().block_on(&runtime, run_with_frozen_cleaner(life, lead)));
         }
     }
-    assert!(at_work >= 10, "the cleaner thawed beside a worker {at_work} times only");
+    assert!(at_work >= 10, "the cleaner continued beside a worker {at_work} times only");
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,25 +192,25 @@ async fn a_cleaner_whose_session_is_over_removes_nothing() {
     let local = LocalSet::new();
     local
         .run_until(async {
-            let world = World::new().await;
-            let dead = world.start();
+            let setup = Setup::new().await;
+            let dead = setup.start();
             let mut waited = 0;
-            while world.staging() == 0 {
+            while setup.staging() == 0 {
                 waited += 1;
                 assert!(waited < 10_000);
                 yield_now().await;
             }
             dead.abort();
-            world.all_sessions_end();
+            setup.end_all_sessions();
             steps(50).await;
-            let mut cleaner = world.cleaner().await;
+            let mut cleaner = setup.cleaner().await;
             let found = cleaner.find().await.unwrap();
-            let before = world.staging();
-            world.all_sessions_end();
-            let (_hand, interrupt) = Interrupt::by_hand();
+            let before = setup.staging();
+            setup.end_all_sessions();
+            let (_sender, interrupt) = Interrupt::manual();
             let refused = cleaner.remove(&found, &interrupt).await;
             assert!(refused.is_err_and(|error| error.is_session_lost()));
-            assert!(before > 0 && world.staging() == before);
+            assert!(before > 0 && setup.staging() == before);
         })
         .await;
 }

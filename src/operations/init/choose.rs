@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::ClusterSeat;
+use crate::client::ClusterMember;
 use crate::model::{Node, Shard, TableName};
 use crate::sql::{Engine, TableDefinition, key_elements, quote};
 
 /// Returns the clusters of a server that contain the server itself and other servers.
-pub(super) fn candidates(seats: &[ClusterSeat], host: &str) -> BTreeMap<String, Vec<ClusterSeat>> {
-    let mut clusters: BTreeMap<String, Vec<ClusterSeat>> = BTreeMap::new();
+pub(super) fn candidates(seats: &[ClusterMember], host: &str) -> BTreeMap<String, Vec<ClusterMember>> {
+    let mut clusters: BTreeMap<String, Vec<ClusterMember>> = BTreeMap::new();
     for seat in seats {
         clusters.entry(seat.cluster.clone()).or_default().push(seat.clone());
     }
@@ -18,13 +18,13 @@ pub(super) fn candidates(seats: &[ClusterSeat], host: &str) -> BTreeMap<String, 
 
 /// Returns whether an entry of a cluster is the asked server. Example clusters in a server's configuration name it `localhost`, which
 /// means another server elsewhere.
-fn is_asked_server(seat: &ClusterSeat, host: &str) -> bool {
+fn is_asked_server(seat: &ClusterMember, host: &str) -> bool {
     let loopback = seat.host == "localhost" || seat.address == "127.0.0.1" || seat.address == "::1";
     seat.host.eq_ignore_ascii_case(host) || seat.address == host || (seat.is_local && !loopback)
 }
 
 /// Returns the shards of a cluster, with the account of the asked server.
-pub(super) fn shards(seats: &[ClusterSeat], asked: &Node, replicated: bool) -> Vec<Shard> {
+pub(super) fn shards(seats: &[ClusterMember], asked: &Node, replicated: bool) -> Vec<Shard> {
     let mut shards: BTreeMap<u64, Shard> = BTreeMap::new();
     for seat in seats {
         let node = Node { host: seat.host.clone(), port: seat.port, ..asked.clone() };
@@ -112,8 +112,8 @@ mod tests {
     use super::*;
     use crate::sql::{Column, DefaultKind};
 
-    fn seat(cluster: &str, shard: u64, host: &str, is_local: bool) -> ClusterSeat {
-        ClusterSeat {
+    fn replica(cluster: &str, shard: u64, host: &str, is_local: bool) -> ClusterMember {
+        ClusterMember {
             cluster: cluster.into(),
             shard,
             weight: 1,
@@ -126,27 +126,27 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_counts_when_the_server_is_in_it_by_a_name_that_others_know() {
-        let seats = [
-            seat("ours", 1, "a", true),
-            seat("ours", 2, "b", false),
-            seat("others", 1, "c", false),
-            seat("others", 2, "d", false),
-            seat("test_shard_localhost", 1, "localhost", true),
-            seat("two_localhosts", 1, "localhost", true),
-            seat("two_localhosts", 2, "localhost", true),
-            seat("alone", 1, "a", true),
+    fn a_cluster_is_a_candidate_if_it_has_the_server_under_a_name_that_others_can_use() {
+        let replicas = [
+            replica("ours", 1, "a", true),
+            replica("ours", 2, "b", false),
+            replica("others", 1, "c", false),
+            replica("others", 2, "d", false),
+            replica("test_shard_localhost", 1, "localhost", true),
+            replica("two_localhosts", 1, "localhost", true),
+            replica("two_localhosts", 2, "localhost", true),
+            replica("alone", 1, "a", true),
         ];
-        let names = |host: &str| candidates(&seats, host).into_keys().collect::<Vec<_>>();
+        let names = |host: &str| candidates(&replicas, host).into_keys().collect::<Vec<_>>();
         assert_eq!(names("a.example"), ["ours"]);
         assert_eq!(names("A"), ["ours"]);
-        let made = shards(&candidates(&seats, "a")["ours"], &Node { user: "u".into(), ..Node::new("a") }, true);
-        assert_eq!((made.len(), made[1].replicas[0].host.as_str()), (2, "b"));
-        assert!(made[1].replicas[0].user == "u" && made[1].internal_replication);
+        let target = shards(&candidates(&replicas, "a")["ours"], &Node { user: "u".into(), ..Node::new("a") }, true);
+        assert_eq!((target.len(), target[1].replicas[0].host.as_str()), (2, "b"));
+        assert!(target[1].replicas[0].user == "u" && target[1].internal_replication);
     }
 
     #[test]
-    fn the_key_of_a_distributed_table_is_that_of_its_table_only() {
+    fn the_sharding_key_comes_from_the_distributed_table_of_the_same_table() {
         let engine = |text: &str| Engine::parse(text).unwrap();
         let over = TableName::new("d", "t");
         assert_eq!(key_of(&engine("Distributed(c, d, t, intHash64(id))"), &over).as_deref(), Some("intHash64(id)"));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_spreads_is_the_first_of_its_kind() {
+    fn the_sharding_key_uses_the_first_suitable_column_of_the_sorting_key() {
         let column = |name: &str, type_name: &str| Column {
             name: name.into(),
             type_name: type_name.into(),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replicated_engine_leaves_its_path_behind() {
+    fn the_engine_of_a_new_table_has_no_replication_path() {
         let engine = Engine::parse("ReplicatedReplacingMergeTree('/p/{shard}', '{replica}', v) ORDER BY a").unwrap();
         assert_eq!(engine_like(&engine, true).0.to_string(), "ReplicatedReplacingMergeTree(v) ORDER BY a");
         assert_eq!(engine_like(&engine, false).0.to_string(), "ReplacingMergeTree(v) ORDER BY a");

@@ -1,4 +1,4 @@
-//! The verb `init`: writes a task file from the tables of servers, for a first copy ([`init`]) or for the reverse copy ([`reverse`]).
+//! The verb `init`: writes a task file from the tables of servers, for a first copy ([`init`]) or for the reverse copy ([`reverse()`]).
 //! Creates nothing on servers.
 
 mod choose;
@@ -12,43 +12,43 @@ use crate::client::{Error, Inspector, ServerClient};
 use crate::model::{Cluster, Node, Shard, TableName};
 use crate::planning::errors::{Problem, RunError};
 use crate::sql::{Syntax, TableDefinition};
-use crate::task::{ClusterSketch, Sketch, TableSketch};
+use crate::task::{ClusterSketch, ClusterTable, Sketch, SketchElement, TableSketch};
 
-pub use reverse::{WayBack, reverse};
+pub(crate) use reverse::{WayBack, reverse};
 
 #[cfg(test)]
 mod tests;
 
 /// One side of a copy, as the user names it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Side {
+pub(crate) struct Side {
     /// One server of this side, with the account to use.
-    pub node: Node,
+    pub(crate) node: Node,
     /// The environment variable with the account's password.
-    pub password_env: Option<String>,
+    pub(crate) password_env: Option<String>,
     /// The cluster of the server. Without it, the servers are asked.
-    pub cluster: Option<String>,
+    pub(crate) cluster: Option<String>,
 }
 
 /// The parameters of a first copy.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FirstCopy {
+pub(crate) struct FirstCopy {
     /// The source.
-    pub from: Side,
+    pub(crate) from: Side,
     /// The target.
-    pub to: Side,
+    pub(crate) to: Side,
     /// The tables to copy.
-    pub tables: Vec<TableName>,
+    pub(crate) tables: Vec<TableName>,
     /// The database on the target, if it has another name.
-    pub database: Option<String>,
+    pub(crate) database: Option<String>,
 }
 
 /// The two clients for the servers.
-pub struct Servers {
+pub(crate) struct Servers {
     /// The client for the questions that a copy also asks.
-    pub client: Arc<dyn ServerClient>,
+    pub(crate) client: Arc<dyn ServerClient>,
     /// The client for all other questions.
-    pub inspector: Arc<dyn Inspector>,
+    pub(crate) inspector: Arc<dyn Inspector>,
 }
 
 const SOURCE: &str = "source";
@@ -58,7 +58,7 @@ const TARGET: &str = "target";
 ///
 /// # Errors
 /// When servers do not answer, a table does not exist, or the server does not know the cluster.
-pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunError> {
+pub(crate) async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunError> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for table in &copy.tables {
@@ -86,9 +86,9 @@ pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunErro
         let mut elements = vec![servers.engine(definition, &target, &into).await?];
         let shards = target.shards.iter().filter(|shard| shard.weight > 0).count();
         if shards > 1 {
-            elements.push(servers.sharding_key(definition, (&target, &into), &source).await);
+            elements.push(servers.sharding_key(definition, &target, &into, &source).await);
         }
-        elements.push((
+        elements.push(SketchElement::new(
             "if_target_not_empty",
             None,
             vec![
@@ -97,7 +97,7 @@ pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunErro
                     .to_owned(),
             ],
         ));
-        elements.push((
+        elements.push(SketchElement::new(
             "enabled_partitions",
             None,
             vec![
@@ -108,14 +108,14 @@ pub async fn init(servers: &Servers, copy: &FirstCopy) -> Result<Sketch, RunErro
         ));
         tables.push(TableSketch {
             name: definition.name.table.clone(),
-            source: (SOURCE.to_owned(), definition.name.clone()),
-            target: (TARGET.to_owned(), into),
+            source: ClusterTable { cluster: SOURCE.to_owned(), table: definition.name.clone() },
+            target: ClusterTable { cluster: TARGET.to_owned(), table: into },
             elements,
         });
     }
     // Replicas of plain tables fetch nothing from each other, so the copy writes to each of them.
-    let made = tables.iter().flat_map(|table| &table.elements).filter(|(name, ..)| *name == "engine");
-    let plain = made.filter_map(|(_, text, _)| text.as_ref()).any(|engine| !engine.starts_with("Replicated"));
+    let made = tables.iter().flat_map(|table| &table.elements).filter(|element| element.name == "engine");
+    let plain = made.filter_map(|element| element.text.as_ref()).any(|engine| !engine.starts_with("Replicated"));
     for shard in target.shards.iter_mut().filter(|shard| plain && shard.replicas.len() > 1) {
         shard.internal_replication = false;
     }
@@ -212,7 +212,7 @@ impl Servers {
         like: &TableDefinition,
         cluster: &ClusterSketch,
         into: &TableName,
-    ) -> Result<(&'static str, Option<String>, Vec<String>), Error> {
+    ) -> Result<SketchElement, Error> {
         let mut first: Option<Error> = None;
         for node in cluster.shards.iter().flat_map(|shard| &shard.replicas) {
             let facts = match self.client.server(node).await {
@@ -223,7 +223,7 @@ impl Servers {
                 }
             };
             if self.client.table(node, into).await?.is_some() {
-                return Ok((
+                return Ok(SketchElement::new(
                     "engine",
                     None,
                     vec![format!("The table {into} is there already, so no engine is needed.")],
@@ -247,11 +247,11 @@ impl Servers {
                     left_out.join(", ")
                 ));
             }
-            return Ok(("engine", Some(engine.to_string()), comments));
+            return Ok(SketchElement::new("engine", Some(engine.to_string()), comments));
         }
         match first {
             Some(error) => Err(error),
-            None => Ok(("engine", None, Vec::new())),
+            None => Ok(SketchElement::new("engine", None, Vec::new())),
         }
     }
 
@@ -260,13 +260,14 @@ impl Servers {
     async fn sharding_key(
         &self,
         definition: &TableDefinition,
-        (target, into): (&ClusterSketch, &TableName),
+        target: &ClusterSketch,
+        into: &TableName,
         source: &ClusterSketch,
-    ) -> (&'static str, Option<String>, Vec<String>) {
+    ) -> SketchElement {
         for (cluster, over) in [(target, into), (source, &definition.name)] {
             if let Some((key, table, node)) = self.distributed_key(cluster.shards.iter(), over).await {
                 let why = format!("The sharding key of {table} on {node}, a Distributed table over {over}.");
-                return ("sharding_key", Some(key), vec![why]);
+                return SketchElement::new("sharding_key", Some(key), vec![why]);
             }
         }
         let (key, why) = choose::spreading_key(definition);
@@ -275,7 +276,7 @@ impl Servers {
             "A Distributed table that is made over the target later must have the same key to find rows where they are."
                 .to_owned(),
         ];
-        ("sharding_key", Some(key), comments)
+        SketchElement::new("sharding_key", Some(key), comments)
     }
 
     /// Returns the sharding key of a Distributed table over a table, with the name and node of the Distributed table. Asks one node after

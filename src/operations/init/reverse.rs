@@ -4,20 +4,20 @@ use super::{Servers, Side};
 use crate::model::{Cluster, TableName};
 use crate::planning::errors::{Problem, ProblemKind, RunError};
 use crate::sql::{TableDefinition, key_elements};
-use crate::task::{ClusterSketch, Sketch, TableJob, TableSketch, Task, Verify, kept_elements};
+use crate::task::{
+    ClusterSketch, ClusterTable, Sketch, SketchElement, TableJob, TableSketch, TaskFile, Verify, kept_elements,
+};
 
 /// The parameters of a reverse copy.
-pub struct WayBack<'a> {
+pub(crate) struct WayBack<'a> {
     /// The task.
-    pub task: &'a Task,
-    /// The text of the task.
-    pub text: &'a str,
+    pub(crate) file: &'a TaskFile,
     /// The servers to copy to, if not the source of the task.
-    pub to: Option<Side>,
+    pub(crate) to: Option<Side>,
     /// The database to copy into, if it has another name.
-    pub database: Option<String>,
+    pub(crate) database: Option<String>,
     /// The sharding key, where no Distributed table has one.
-    pub sharding_key: Option<String>,
+    pub(crate) sharding_key: Option<String>,
 }
 
 /// The name of the new cluster in the task file.
@@ -27,15 +27,15 @@ const RESTORED: &str = "restored";
 ///
 /// # Errors
 /// When servers do not answer, a copy to several shards has no sharding key, or a table would be copied onto itself.
-pub async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, RunError> {
-    let replicated = way.task.tables.iter().any(|job| {
-        way.task.source(job).shards.iter().any(|shard| shard.internal_replication)
+pub(crate) async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, RunError> {
+    let replicated = way.file.task.tables.iter().any(|job| {
+        way.file.task.source(job).shards.iter().any(|shard| shard.internal_replication)
             || job.engine.as_deref().is_some_and(|engine| engine.contains("Replicated"))
     });
     let elsewhere = match &way.to {
         Some(side) => {
             let mut name = RESTORED.to_owned();
-            while way.task.clusters.iter().any(|cluster| cluster.name == name) {
+            while way.file.task.clusters.iter().any(|cluster| cluster.name == name) {
                 name.push('_');
             }
             Some(servers.cluster(&name, side, replicated, None).await?)
@@ -44,7 +44,7 @@ pub async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, Run
     };
     let mut tables = Vec::new();
     let mut problems = Vec::new();
-    for job in &way.task.tables {
+    for job in &way.file.task.tables {
         let back = Back { servers, way, job, elsewhere: elsewhere.as_ref() };
         match back.sketch().await {
             Ok(table) => tables.push(table),
@@ -62,7 +62,7 @@ pub async fn reverse(servers: &Servers, way: &WayBack<'_>) -> Result<Sketch, Run
             .to_owned(),
         "It is a task of its own: give it a task path of its own.".to_owned(),
     ];
-    let kept = kept_elements(way.text);
+    let kept = kept_elements(&way.file.text);
     Ok(Sketch { comment, kept, clusters: elsewhere.into_iter().collect(), tables })
 }
 
@@ -76,7 +76,7 @@ struct Back<'a> {
 impl Back<'_> {
     async fn sketch(&self) -> Result<TableSketch, RunError> {
         let Self { way, job, .. } = self;
-        let (origin, copy) = (way.task.source(job), way.task.target(job));
+        let (origin, copy) = (way.file.task.source(job), way.file.task.target(job));
         let into = TableName::new(way.database.as_ref().unwrap_or(&job.source.database), &job.source.table);
         let cluster = self.cluster(origin);
         let Some(copied) = self.servers.definition(copy, &job.target).await? else {
@@ -90,13 +90,13 @@ impl Back<'_> {
         });
         let mut elements = vec![self.servers.engine(original.as_ref().unwrap_or(&copied), &cluster, &into).await?];
         elements.extend(self.sharding_key(&cluster, &into).await?);
-        elements.push((
+        elements.push(SketchElement::new(
             "where_condition",
             job.where_condition.clone(),
             job.where_condition.iter().map(|_| "Of what was copied, and nothing else.".to_owned()).collect(),
         ));
         elements.push(self.partitions(original.as_ref(), &copied));
-        elements.push((
+        elements.push(SketchElement::new(
             "if_target_not_empty",
             Some("fail".to_owned()),
             vec![
@@ -105,19 +105,23 @@ impl Back<'_> {
                     .to_owned(),
             ],
         ));
-        elements.push((
+        elements.push(SketchElement::new(
             "number_of_splits",
             (job.number_of_splits > 1).then(|| job.number_of_splits.to_string()),
             vec![],
         ));
-        elements.push(("batch_bytes", job.batch_bytes.map(|bytes| bytes.to_string()), vec![]));
-        elements.push(("verify", (job.verify != Verify::default()).then(|| job.verify.as_str().to_owned()), vec![]));
+        elements.push(SketchElement::new("batch_bytes", job.batch_bytes.map(|bytes| bytes.to_string()), vec![]));
+        elements.push(SketchElement::new(
+            "verify",
+            (job.verify != Verify::default()).then(|| job.verify.as_str().to_owned()),
+            vec![],
+        ));
         let rate = job.max_bytes_per_second.map(|rate| rate.to_string());
-        elements.push(("max_bytes_per_second", rate, vec![]));
+        elements.push(SketchElement::new("max_bytes_per_second", rate, vec![]));
         Ok(TableSketch {
             name: job.name.clone(),
-            source: (copy.name.clone(), job.target.clone()),
-            target: (cluster.name.clone(), into),
+            source: ClusterTable { cluster: copy.name.clone(), table: job.target.clone() },
+            target: ClusterTable { cluster: cluster.name.clone(), table: into },
             elements,
         })
     }
@@ -133,11 +137,7 @@ impl Back<'_> {
         self.elsewhere.cloned().unwrap_or_else(own)
     }
 
-    async fn sharding_key(
-        &self,
-        cluster: &ClusterSketch,
-        into: &TableName,
-    ) -> Result<Option<(&'static str, Option<String>, Vec<String>)>, RunError> {
+    async fn sharding_key(&self, cluster: &ClusterSketch, into: &TableName) -> Result<Option<SketchElement>, RunError> {
         let Self { way, job, .. } = self;
         let shards = cluster.shards.iter().filter(|shard| shard.weight > 0).count();
         if shards < 2 {
@@ -145,15 +145,15 @@ impl Back<'_> {
         }
         if let Some(key) = &way.sharding_key {
             let comments = vec!["As the command line of reverse says.".to_owned()];
-            return Ok(Some(("sharding_key", Some(key.clone()), comments)));
+            return Ok(Some(SketchElement::new("sharding_key", Some(key.clone()), comments)));
         }
-        let origin = way.task.source(job).shards.iter();
+        let origin = way.file.task.source(job).shards.iter();
         for over in [into, &job.source] {
             if let Some((key, table, node)) =
                 self.servers.distributed_key(cluster.shards.iter().chain(origin.clone()), over).await
             {
                 let comments = vec![format!("The sharding key of {table} on {node}, a Distributed table over {over}.")];
-                return Ok(Some(("sharding_key", Some(key), comments)));
+                return Ok(Some(SketchElement::new("sharding_key", Some(key), comments)));
             }
         }
         let cause = format!(
@@ -166,16 +166,14 @@ impl Back<'_> {
 
     /// Returns the `<enabled_partitions>` of the task where both tables have the same partition key. Otherwise its names are not
     /// partitions in the reverse copy, and it returns a comment.
-    fn partitions(
-        &self,
-        original: Option<&TableDefinition>,
-        copied: &TableDefinition,
-    ) -> (&'static str, Option<String>, Vec<String>) {
-        let Some(named) = &self.job.enabled_partitions else { return ("enabled_partitions", None, Vec::new()) };
+    fn partitions(&self, original: Option<&TableDefinition>, copied: &TableDefinition) -> SketchElement {
+        let Some(named) = &self.job.enabled_partitions else {
+            return SketchElement::new("enabled_partitions", None, Vec::new());
+        };
         let key =
             |table: &TableDefinition| table.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
         if original.is_none_or(|original| key(original) == key(copied)) {
-            return ("enabled_partitions", Some(named.join(" ")), Vec::new());
+            return SketchElement::new("enabled_partitions", Some(named.join(" ")), Vec::new());
         }
         let comment = format!(
             "ATTENTION: the task copied the partitions {} of {}. Those names mean nothing on the way back, since {} has another \
@@ -185,6 +183,6 @@ impl Back<'_> {
             self.job.source
         );
         tracing::warn!("tables/{}: {comment}", self.job.name);
-        ("enabled_partitions", None, vec![comment])
+        SketchElement::new("enabled_partitions", None, vec![comment])
     }
 }

@@ -1,9 +1,9 @@
 use super::*;
 use crate::client::memory::MemoryServerClient;
-use crate::client::{ClusterSeat, Settings};
+use crate::client::{ClusterMember, Settings};
 
-fn seat(cluster: &str, shard: u64, host: &str) -> ClusterSeat {
-    ClusterSeat {
+fn replica(cluster: &str, shard: u64, host: &str) -> ClusterMember {
+    ClusterMember {
         cluster: cluster.into(),
         shard,
         weight: u32::try_from(shard).unwrap(),
@@ -38,11 +38,12 @@ fn copy() -> FirstCopy {
 }
 
 #[tokio::test]
-async fn the_one_cluster_that_has_the_tables_is_taken() {
+async fn the_only_cluster_with_the_tables_is_chosen() {
     let (memory, servers) = servers().await;
-    let seats = [seat("whole", 1, "a"), seat("whole", 2, "b"), seat("wider", 1, "a"), seat("wider", 2, "c")];
-    memory.set_clusters(&Node::new("a"), seats.to_vec());
-    memory.set_clusters(&Node::new("c"), vec![seat("new", 1, "c"), seat("new", 2, "d")]);
+    let replicas =
+        [replica("whole", 1, "a"), replica("whole", 2, "b"), replica("wider", 1, "a"), replica("wider", 2, "c")];
+    memory.set_clusters(&Node::new("a"), replicas.to_vec());
+    memory.set_clusters(&Node::new("c"), vec![replica("new", 1, "c"), replica("new", 2, "d")]);
     let xml = init(&servers, &copy()).await.unwrap().to_xml();
     assert!(xml.contains("one cluster that fits: whole") && xml.contains("<host>b</host>"), "{xml}");
     assert!(xml.contains("<weight>2</weight>") && xml.contains("<sharding_key>intHash64(`id`)<"), "{xml}");
@@ -51,9 +52,9 @@ async fn the_one_cluster_that_has_the_tables_is_taken() {
 }
 
 #[tokio::test]
-async fn where_several_clusters_fit_a_person_says_which() {
+async fn the_user_names_the_cluster_if_several_fit() {
     let (memory, servers) = servers().await;
-    let both = |name: &str| vec![seat(name, 1, "a"), seat(name, 2, "b")];
+    let both = |name: &str| vec![replica(name, 1, "a"), replica(name, 2, "b")];
     memory.set_clusters(&Node::new("a"), [both("x"), both("y")].concat());
     let xml = init(&servers, &copy()).await.unwrap().to_xml();
     assert!(xml.contains("in several clusters (x, y)") && !xml.contains("<host>b</host>"), "{xml}");

@@ -13,7 +13,7 @@ pub(super) const LEVELS: u32 = 3;
 
 /// The verdict on a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PartitionVerdict {
     /// Both sides hold the same rows.
     Equal,
     /// The sides differ, for a reason that is expected.
@@ -24,22 +24,22 @@ pub enum Verdict {
 
 /// The reasons why the sides may differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowance {
+pub(crate) struct Allowance {
     /// Why the target may have more rows.
-    pub more: Option<String>,
+    pub(crate) more: Option<String>,
     /// Why the target may have fewer rows, or changed rows.
-    pub fewer: Option<String>,
+    pub(crate) fewer: Option<String>,
 }
 
 impl Allowance {
     /// Compares the rows of a partition on both sides.
-    pub fn judge(&self, source: Measure, target: Measure) -> Verdict {
+    pub(crate) fn judge(&self, source: Measure, target: Measure) -> PartitionVerdict {
         let reason = match target.rows.cmp(&source.rows) {
-            _ if source == target => return Verdict::Equal,
+            _ if source == target => return PartitionVerdict::Equal,
             std::cmp::Ordering::Greater => &self.more,
             std::cmp::Ordering::Less | std::cmp::Ordering::Equal => &self.fewer,
         };
-        reason.clone().map_or(Verdict::Different, Verdict::Expected)
+        reason.clone().map_or(PartitionVerdict::Different, PartitionVerdict::Expected)
     }
 }
 
@@ -49,16 +49,16 @@ pub struct Sample {
     /// The number of classes for one day.
     pub take: u64,
     /// The number of all classes. At least `take`, and at least one.
-    pub of: u64,
+    pub classes: u64,
     /// The number of the day.
     pub day: u64,
 }
 
 impl Sample {
     /// Returns whether the sample contains the partition with this index in the order of names.
-    pub fn holds(&self, index: usize) -> bool {
-        let first = (self.day % self.of) * self.take % self.of;
-        (index as u64 % self.of + self.of - first) % self.of < self.take
+    pub(crate) fn holds(&self, index: usize) -> bool {
+        let first = (self.day % self.classes) * self.take % self.classes;
+        (index as u64 % self.classes + self.classes - first) % self.classes < self.take
     }
 }
 
@@ -104,16 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn what_may_differ_is_no_difference_in_that_direction_only() {
+    fn an_allowed_difference_is_expected_only_in_its_direction() {
         let strict = Allowance::default();
         let more = Allowance { more: Some("append".into()), fewer: None };
         let fewer = Allowance { more: None, fewer: Some("merges".into()) };
-        let (expected_more, expected_fewer) = (Verdict::Expected("append".into()), Verdict::Expected("merges".into()));
+        let (expected_more, expected_fewer) =
+            (PartitionVerdict::Expected("append".into()), PartitionVerdict::Expected("merges".into()));
         for (target, of_strict, of_more, of_fewer) in [
-            (measure(2, 7), Verdict::Equal, Verdict::Equal, Verdict::Equal),
-            (measure(3, 8), Verdict::Different, expected_more, Verdict::Different),
-            (measure(1, 3), Verdict::Different, Verdict::Different, expected_fewer.clone()),
-            (measure(2, 8), Verdict::Different, Verdict::Different, expected_fewer),
+            (measure(2, 7), PartitionVerdict::Equal, PartitionVerdict::Equal, PartitionVerdict::Equal),
+            (measure(3, 8), PartitionVerdict::Different, expected_more, PartitionVerdict::Different),
+            (measure(1, 3), PartitionVerdict::Different, PartitionVerdict::Different, expected_fewer.clone()),
+            (measure(2, 8), PartitionVerdict::Different, PartitionVerdict::Different, expected_fewer),
         ] {
             assert_eq!(strict.judge(measure(2, 7), target), of_strict, "{target:?}");
             assert_eq!(more.judge(measure(2, 7), target), of_more, "{target:?}");
@@ -123,24 +124,25 @@ mod tests {
 
     #[test]
     fn samples_of_successive_days_hold_every_partition() {
-        for (take, of) in [(1, 1), (1, 7), (2, 7), (2, 4), (3, 5), (7, 7)] {
+        for (take, classes) in [(1, 1), (1, 7), (2, 7), (2, 4), (3, 5), (7, 7)] {
             for index in 0..30 {
                 let days = |from: u64, count: u64| {
-                    (from..from + count).filter(|day| Sample { take, of, day: *day }.holds(index)).count()
+                    (from..from + count).filter(|day| Sample { take, classes, day: *day }.holds(index)).count()
                 };
-                assert!(days(738_000, of.div_ceil(take)) >= 1, "{take}/{of}: partition {index} has no day");
-                assert_eq!(days(738_000, of), take as usize, "{take}/{of}: partition {index}");
+                assert!(days(738_000, classes.div_ceil(take)) >= 1, "{take}/{classes}: partition {index} has no day");
+                assert_eq!(days(738_000, classes), take as usize, "{take}/{classes}: partition {index}");
             }
         }
         assert_eq!(
-            (0..9).filter(|index| Sample { take: 1, of: 3, day: 8 }.holds(*index)).collect::<Vec<_>>(),
+            (0..9).filter(|index| Sample { take: 1, classes: 3, day: 8 }.holds(*index)).collect::<Vec<_>>(),
             [2, 5, 8]
         );
     }
 
     #[test]
     fn a_difference_is_found_on_either_side() {
-        let side = |of: &[(u64, u64)]| of.iter().map(|(key, sum)| (*key, measure(1, *sum))).collect::<Measures<u64>>();
+        let side =
+            |sums: &[(u64, u64)]| sums.iter().map(|(key, sum)| (*key, measure(1, *sum))).collect::<Measures<u64>>();
         let found = differing(&side(&[(1, 1), (2, 2), (3, 3)]), &side(&[(2, 2), (3, 4), (4, 4)]));
         let keys: Vec<u64> = found.iter().map(|(key, ..)| *key).collect();
         assert_eq!(keys, [1, 3, 4]);
@@ -148,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_cut_until_they_are_small() {
+    fn the_number_of_buckets_grows_with_the_number_of_rows() {
         assert_eq!([0, 1000, 1001, 10_000, 1 << 40].map(finer), [1, 1, 2, 32, 4096]);
     }
 
     #[test]
-    fn numbers_go_by_their_value() {
+    fn numeric_keys_are_ordered_by_value() {
         let keys = [["2018-01-02", "9"], ["2018-01-02", "10"], ["2018-01-01", "70"], ["2018-01-02", "-3"]];
         let keys = keys.map(|key| key.map(str::to_owned).to_vec());
         let (first, last) = outermost(keys.iter()).unwrap();

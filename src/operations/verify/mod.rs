@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sides::Sides;
 
+use super::location::TaskLocation;
 use crate::client::ServerClient;
-use crate::coordinator::Coordinator;
 use crate::ledger::Ledger;
 use crate::model::{PartitionValue, TableName};
 use crate::nodes::checksums::Measure;
@@ -25,10 +25,11 @@ use crate::planning::planner;
 use crate::planning::survey::survey;
 use crate::planning::task_file::{parse, refuse_differences};
 use crate::protocol::TaskRecord;
-use crate::task::{IfTargetNotEmpty, SecretSource, Task};
+use crate::task::{IfTargetNotEmpty, SecretSource, TablePartitions, Task, TaskText};
 
-pub use judge::{Allowance, Sample, Verdict};
-pub use narrow::{KeyDifference, Narrowed};
+pub(crate) use judge::Allowance;
+pub use judge::{PartitionVerdict, Sample};
+pub use narrow::{KeyDifference, KeyRange, Narrowed};
 
 /// The method of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,25 +41,25 @@ pub enum By {
 }
 
 /// The parameters of a comparison.
-pub struct Request {
-    /// The coordinator, and the path of the task. Without it, the user must give a task file.
-    pub coordinator: Option<(Arc<dyn Coordinator>, String)>,
+pub(crate) struct Request {
+    /// The place of the task. Without it, the user must give a task file.
+    pub(crate) location: Option<TaskLocation>,
     /// The servers.
     pub client: Arc<dyn ServerClient>,
     /// The source of the task's secrets.
     pub secrets: Arc<dyn SecretSource>,
-    /// The XML of the task file and the name of the file, if the user gave one.
-    pub description: Option<(String, String)>,
+    /// The text of the task file, if the user gave one.
+    pub description: Option<TaskText>,
     /// This machine's name.
     pub host: String,
     /// The method of comparison.
-    pub by: By,
+    pub(crate) by: By,
     /// The partitions to compare. `None` means all that the task copies.
-    pub sample: Option<Sample>,
+    pub(crate) sample: Option<Sample>,
     /// Limits the partitions to these names, by table job.
-    pub only: Option<Vec<(String, Vec<String>)>>,
+    pub(crate) only: Option<Vec<TablePartitions>>,
     /// The most differing keys to report for a partition.
-    pub keys: usize,
+    pub(crate) keys: usize,
 }
 
 /// The remark on a partition that the source no longer has.
@@ -107,7 +108,7 @@ pub struct PartitionComparison {
     /// The rows on all target shards.
     pub target: Measure,
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: PartitionVerdict,
     /// Sentences about rows on a wrong target shard, and about replicas that differ.
     pub misplaced: Vec<String>,
     /// The keys that differ.
@@ -118,9 +119,9 @@ pub struct PartitionComparison {
 ///
 /// # Errors
 /// When there is no task, or the task cannot be planned. Later errors of servers are in the result.
-pub async fn compare(request: &Request) -> Result<Comparison, RunError> {
-    let ledger = match &request.coordinator {
-        Some((coordinator, path)) => Some(Ledger::new(coordinator.session().await?, path)),
+pub(crate) async fn compare(request: &Request) -> Result<Comparison, RunError> {
+    let ledger = match &request.location {
+        Some(location) => Some(Ledger::new(location.coordinator.session().await?, &location.task_path)),
         None => None,
     };
     let compared = compare_task(request, ledger.as_ref()).await;
@@ -136,14 +137,15 @@ async fn compare_task(request: &Request, ledger: Option<&Ledger>) -> Result<Comp
         None => (None, None),
     };
     let place = ledger.map(|ledger| ledger.path("description")).unwrap_or_default();
-    let Some((text, file)) = request.description.clone().or(stored.map(|text| (text, place))) else {
-        let at = request.coordinator.as_ref().map(|(_, path)| format!("there is no task at {path}: "));
-        return Err(RunError::task(format!("{}give the task's file with --task-file", at.unwrap_or_default())));
+    let stored = stored.map(|text| TaskText::new(text, place));
+    let Some(given) = request.description.clone().or(stored) else {
+        let place = request.location.as_ref().map(|location| format!("there is no task at {}: ", location.task_path));
+        return Err(RunError::task(format!("{}give the task's file with --task-file", place.unwrap_or_default())));
     };
-    let task = parse(&text, &file, request.secrets.as_ref())?;
+    let task = parse(given, request.secrets.as_ref())?.task;
     let pool = NodePool::new(request.client.clone(), request.host.clone());
     let mut remarks = Vec::new();
-    if let (Some(record), Some((_, path))) = (&record, &request.coordinator) {
+    if let (Some(record), Some(TaskLocation { task_path: path, .. })) = (&record, &request.location) {
         if record.format != TaskRecord::FORMAT {
             return Err(RunError::task(format!(
                 "the task at {path} was created by another version of this program (format {})",
@@ -237,7 +239,7 @@ impl Comparer<'_> {
     fn wanted(&self) -> Vec<bool> {
         let mut wanted = self.sampled();
         if let Some(only) = &self.request.only {
-            let names = only.iter().filter(|(table, _)| *table == self.plan.name).flat_map(|(_, names)| names);
+            let names = only.iter().filter(|only| only.table == self.plan.name).flat_map(|only| &only.partitions);
             let names: BTreeSet<&String> = names.collect();
             for (wanted, partition) in wanted.iter_mut().zip(&self.plan.partitions) {
                 *wanted &= names.contains(&partition.name);
@@ -279,11 +281,11 @@ impl Comparer<'_> {
             let measured = sides.measure(&chosen).await.map_err(|error| error.to_string())?;
             for (partition, measured) in chosen.into_iter().zip(measured) {
                 let mut verdict = match (measured.source.rows, measured.target.rows) {
-                    (0, 1..) if kept.contains(&partition.value) => Verdict::Expected(VANISHED.into()),
+                    (0, 1..) if kept.contains(&partition.value) => PartitionVerdict::Expected(VANISHED.into()),
                     _ => allowance.judge(measured.source, measured.target),
                 };
                 let narrowed = match verdict {
-                    Verdict::Different => {
+                    PartitionVerdict::Different => {
                         let narrowed =
                             sides.narrow(partition, measured.source.rows.max(measured.target.rows), self.request.keys);
                         Some(narrowed.await.map_err(|error| error.to_string()))
@@ -291,7 +293,7 @@ impl Comparer<'_> {
                     _ => None,
                 };
                 if !measured.misplaced.is_empty() {
-                    verdict = Verdict::Different;
+                    verdict = PartitionVerdict::Different;
                 }
                 found.partitions.push(PartitionComparison {
                     name: partition.name.clone(),
@@ -309,8 +311,8 @@ impl Comparer<'_> {
     /// Returns why the sides may differ: rows of others in the target, and rows that a server removes itself.
     fn allowance(&self, sides: &Sides<'_>) -> Allowance {
         let job = &self.task.tables[self.job];
-        let shares = |(at, other): (usize, &crate::task::TableJob)| {
-            at != self.job && other.target_cluster == job.target_cluster && other.target == job.target
+        let shares = |(index, other): (usize, &crate::task::TableJob)| {
+            index != self.job && other.target_cluster == job.target_cluster && other.target == job.target
         };
         let more = match job.if_target_not_empty {
             IfTargetNotEmpty::Append => Some("rows were added to those that the target held (append)".to_owned()),

@@ -25,7 +25,16 @@ pub struct Narrowed {
     pub at_least: bool,
     /// The first and the last of all keys that were found, if there are more than requested and the keys have an order. The keys are
     /// from some buckets only, so these are nearly the first and the last of the partition.
-    pub between: Option<(Vec<String>, Vec<String>)>,
+    pub between: Option<KeyRange>,
+}
+
+/// The first and the last of some keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The values of the first key, as texts.
+    pub first: Vec<String>,
+    /// The values of the last key.
+    pub last: Vec<String>,
 }
 
 /// A key with different rows on both sides.
@@ -85,7 +94,7 @@ impl Sides<'_> {
         let more = found.len().saturating_sub(most) as u64 + unseen;
         let between =
             if more > 0 && !self.key.is_empty() { outermost(found.iter().map(|(key, ..)| key)) } else { None };
-        let between = between.map(|(first, last)| (self.legible(first), self.legible(last)));
+        let between = between.map(|(first, last)| KeyRange { first: self.legible(first), last: self.legible(last) });
         let keys = found.into_iter().take(most).map(|(key, source, target)| KeyDifference {
             key: self.legible(key),
             source,
@@ -161,7 +170,7 @@ fn add_up(nodes: Vec<Vec<Digest>>) -> Measures<Vec<String>> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_time_is_told_in_utc() {
+    fn a_time_is_shown_in_utc() {
         assert_eq!(super::utc(1_517_400_000).as_deref(), Some("2018-01-31 12:00:00 UTC"));
     }
 }

@@ -87,24 +87,25 @@ impl<'a> Sides<'a> {
     ) -> Result<Self, String> {
         let opener = Opener { pool, task, plan, by };
         let mut origins = Vec::new();
-        for (at, shard) in task.source(job).shards.iter().enumerate() {
-            let found = opener.one_of(shard, &format!("source shard {}", at + 1), &plan.source, remarks).await?;
-            origins.push(found.ok_or_else(|| format!("source shard {}: there is no table {}", at + 1, plan.source))?);
+        for (index, shard) in task.source(job).shards.iter().enumerate() {
+            let found = opener.one_of(shard, &format!("source shard {}", index + 1), &plan.source, remarks).await?;
+            origins
+                .push(found.ok_or_else(|| format!("source shard {}: there is no table {}", index + 1, plan.source))?);
         }
         let wanted: Vec<usize> = plan.target_shards().collect();
         let mut holders = Vec::new();
-        for (at, shard) in task.target(job).shards.iter().enumerate() {
-            let name = format!("target shard {}", at + 1);
-            let fetches = plan.replicated.get(at).copied().unwrap_or(true) && plan.engine_replicates;
+        for (index, shard) in task.target(job).shards.iter().enumerate() {
+            let name = format!("target shard {}", index + 1);
+            let fetches = plan.replicated.get(index).copied().unwrap_or(true) && plan.engine_replicates;
             let nodes = if fetches || shard.replicas.len() == 1 {
                 opener.one_of(shard, &name, &plan.target, remarks).await?.into_iter().collect()
             } else {
                 opener.all_of(shard, &name, &plan.target).await?
             };
-            if nodes.is_empty() && wanted.contains(&at) {
+            if nodes.is_empty() && wanted.contains(&index) {
                 return Err(format!("{name}: there is no table {}", plan.target));
             }
-            holders.push((at, nodes));
+            holders.push((index, nodes));
         }
         let Some((first, target)) = holders.iter().flat_map(|(_, nodes)| nodes).next() else {
             return Err(format!("there is no table {} on the target", plan.target));
@@ -123,15 +124,15 @@ impl<'a> Sides<'a> {
         }
         let placed = opener.is_placed_by_columns(remarks);
         let mut targets = Vec::new();
-        for (at, nodes) in holders {
-            let mirrored = !plan.replicated.get(at).copied().unwrap_or(true);
+        for (index, nodes) in holders {
+            let mirrored = !plan.replicated.get(index).copied().unwrap_or(true);
             let mut readers = Vec::new();
             for (node, _) in &nodes {
-                let home = if placed { opener.home(at) } else { None };
+                let home = if placed { opener.home(index) } else { None };
                 let relation = Relation::plain(plan.target.clone());
                 readers.push(opener.reader(node, relation, hashes.at_target(), home).await.map_err(|e| e.to_string())?);
             }
-            targets.push(TargetShard { number: at + 1, readers, mirrored });
+            targets.push(TargetShard { number: index + 1, readers, mirrored });
         }
         let source_loses = origins.iter().find_map(|(_, definition)| loses(definition, None));
         Ok(Self { pool, plan, sources, targets, key, source_loses, target_loses: loses(&target, job.merges_rows) })
@@ -155,11 +156,11 @@ impl<'a> Sides<'a> {
             try_join_all(shard.readers.iter().map(|reader| self.by_partition(reader, partitions))).await
         }));
         let (sources, targets) = futures::future::try_join(sources, targets).await?;
-        let of_partition = |at: usize| {
-            let source = sources.iter().fold(Measure::default(), |all, found| all.and(found[at].0));
+        let measured = |index: usize| {
+            let source = sources.iter().fold(Measure::default(), |all, found| all.and(found[index].0));
             let (mut target, mut misplaced) = (Measure::default(), Vec::new());
             for (shard, readers) in self.targets.iter().zip(&targets) {
-                for (reader, (measure, strays)) in shard.readers.iter().zip(readers.iter().map(|found| found[at])) {
+                for (reader, (measure, strays)) in shard.readers.iter().zip(readers.iter().map(|found| found[index])) {
                     if strays > 0 {
                         let what = if strays == 1 {
                             "1 row that belongs".into()
@@ -169,7 +170,7 @@ impl<'a> Sides<'a> {
                         misplaced
                             .push(format!("{}: target shard {} has {what} to another one", reader.node, shard.number));
                     }
-                    let first = readers[0][at].0;
+                    let first = readers[0][index].0;
                     if shard.mirrored && measure != first {
                         let other =
                             if measure.rows == first.rows { ", but other ones".to_owned() } else { String::new() };
@@ -183,12 +184,12 @@ impl<'a> Sides<'a> {
                     }
                 }
                 if let (true, Some(first)) = (shard.mirrored, readers.first()) {
-                    target = target.and(first[at].0);
+                    target = target.and(first[index].0);
                 }
             }
             Measured { source, target, misplaced }
         };
-        Ok((0..partitions.len()).map(of_partition).collect())
+        Ok((0..partitions.len()).map(measured).collect())
     }
 
     /// Returns the readers that together hold each row of the target once.
@@ -201,11 +202,11 @@ impl<'a> Sides<'a> {
         let all = self.digest(reader, partitions, None, &self.plan.key, true).await?;
         let width = self.plan.key.len();
         let mut found = vec![(Measure::default(), 0); partitions.len()];
-        let at = |value: &[String]| partitions.iter().position(|partition| partition.value.0 == value);
-        if all.iter().all(|digest| at(&digest.value.0[..width]).is_some()) {
+        let position = |value: &[String]| partitions.iter().position(|partition| partition.value.0 == value);
+        if all.iter().all(|digest| position(&digest.value.0[..width]).is_some()) {
             for digest in all {
-                if let Some(at) = at(&digest.value.0[..width]) {
-                    add(&mut found[at], &digest, width);
+                if let Some(index) = position(&digest.value.0[..width]) {
+                    add(&mut found[index], &digest, width);
                 }
             }
             return Ok(found);
@@ -368,7 +369,7 @@ impl Opener<'_> {
         let types = self.pool.client.types(node, Some(&rows), &names).await?;
         let text = |(name, type_name): (String, String)| {
             let element = KeyElement { expression: format!("({name})"), type_name: type_name.clone() };
-            let value = element.told();
+            let value = element.message_text();
             let value = if type_name.contains("Nullable(") { format!("ifNull({value}, 'NULL')") } else { value };
             KeyText { name, type_name, text: KeyElement { expression: value, type_name: "String".into() } }
         };

@@ -9,15 +9,15 @@ use crate::client::{Error, Tally};
 use crate::model::{Node, PartitionValue, few};
 use crate::nodes::counts::{blocks_of, readable, source_rows};
 use crate::nodes::settings::wanted_for_source;
-use crate::plan::{Account, Found, PartitionPlan, ShardAccount};
-use crate::protocol::account::{Blocks, Look, MOST_LOOKS, Weighed, weigh};
+use crate::plan::{Account, Found, PartitionPlan, Remark, ShardAccount};
+use crate::protocol::account::{Blocks, MAX_OBSERVATIONS, ObservedParts, ShardBalance, ShardObservation, judge_shard};
 use crate::sql::{Selection, key_elements};
 
 /// The listed and the counted rows of a source shard.
 pub(super) struct ShardCount {
     node: Arc<Node>,
     listed: u64,
-    weighed: Weighed,
+    balance: ShardBalance,
     account: ShardAccount,
 }
 
@@ -28,7 +28,7 @@ impl Planner<'_> {
         node: &Arc<Node>,
         shard: usize,
     ) -> Result<(Tallies, Marks, ShardCount), Error> {
-        let (survey, mut looks) = (self.survey, Vec::new());
+        let (survey, mut observations) = (self.survey, Vec::new());
         loop {
             let before = self.blocks_on(node).await;
             let (tallies, marks) = self.discover_on(node, shard).await?;
@@ -37,13 +37,17 @@ impl Planner<'_> {
             let counted = source_rows(self.pool, self.task, node, all, columns).await?;
             let listed = tallies.iter().map(|(tally, _)| tally.rows).sum();
             let after = if listed == counted { before.clone() } else { self.blocks_on(node).await };
-            looks.push(Look { listed, counted, parts: before.zip(after.clone()) });
-            let weighed = weigh(&looks);
-            if weighed == Weighed::Moved && looks.len() < MOST_LOOKS {
+            observations.push(ShardObservation {
+                listed,
+                counted,
+                parts: before.zip(after.clone()).map(|(before, after)| ObservedParts { before, after }),
+            });
+            let balance = judge_shard(&observations);
+            if balance == ShardBalance::Moved && observations.len() < MAX_OBSERVATIONS {
                 continue;
             }
             let account = ShardAccount { node: node.address(), counted, parts: after };
-            return Ok((tallies, marks, ShardCount { node: node.clone(), listed, weighed, account }));
+            return Ok((tallies, marks, ShardCount { node: node.clone(), listed, balance, account }));
         }
     }
 
@@ -72,26 +76,26 @@ impl Planner<'_> {
     pub(super) async fn balance(
         &self,
         found: &[Found],
-        seen: &[ShardCount],
-        remarks: &mut Vec<String>,
+        counts: &[ShardCount],
+        remarks: &mut Vec<Remark>,
     ) -> Result<(), Problem> {
-        for (shard, seen) in seen.iter().enumerate() {
-            let planned: u64 = found.iter().map(|partition| partition.shards[shard].0).sum();
-            let counted = seen.account.counted;
+        for (shard, count) in counts.iter().enumerate() {
+            let planned: u64 = found.iter().map(|partition| partition.shards[shard].rows).sum();
+            let counted = count.account.counted;
             if planned == counted {
                 continue;
             }
-            if seen.weighed == Weighed::Moved && planned == seen.listed {
-                remarks.push(format!(
+            if count.balance == ShardBalance::Moved && planned == count.listed {
+                remarks.push(Remark::new(format!(
                     "source shard {} ({}) changes while it is planned: {planned} rows were listed, and {counted} counted after that",
                     shard + 1,
-                    seen.node
-                ));
+                    count.node
+                )));
                 continue;
             }
-            let place = self.place_of_difference(shard, &seen.node, found).await;
+            let place = self.place_of_difference(shard, &count.node, found).await;
             return Err(self.servers(&difference(
-                &format!("source shard {} ({}): {}", shard + 1, seen.node, self.job.source),
+                &format!("source shard {} ({}): {}", shard + 1, count.node, self.job.source),
                 planned,
                 counted,
                 &place,
@@ -109,7 +113,7 @@ impl Planner<'_> {
         let mut places = Vec::new();
         for partition in found {
             let (planned, now) =
-                (partition.shards[shard].0, counted.remove(&partition.value).map_or(0, |tally| tally.rows));
+                (partition.shards[shard].rows, counted.remove(&partition.value).map_or(0, |tally| tally.rows));
             if planned != now {
                 places.push(format!("{} ({planned} planned, {now} counted)", partition.name));
             }
@@ -123,13 +127,13 @@ impl Planner<'_> {
     }
 
     /// Returns the account to store with the plan of `partitions`.
-    pub(super) fn account(&self, seen: Vec<ShardCount>, listed: u64, partitions: &[PartitionPlan]) -> Account {
+    pub(super) fn account(&self, counts: Vec<ShardCount>, listed: u64, partitions: &[PartitionPlan]) -> Account {
         let planned: u64 = partitions.iter().map(|partition| partition.rows).sum();
         let own = self.survey.source.engine.partition_key().map(|key| key_elements(&key)).unwrap_or_default();
         let wanted = self.survey.key.iter().map(|element| element.expression.as_str());
         Account {
-            moved: seen.iter().any(|seen| seen.listed != seen.account.counted),
-            shards: seen.into_iter().map(|seen| seen.account).collect(),
+            moved: counts.iter().any(|count| count.listed != count.account.counted),
+            shards: counts.into_iter().map(|count| count.account).collect(),
             beside: self.survey.enabled.is_none().then(|| listed.saturating_sub(planned)),
             same_partitions: self.survey.source.engine.is_merge_tree() && own.iter().map(String::as_str).eq(wanted),
         }
@@ -156,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_says_how_many_rows_and_which_way() {
+    fn a_difference_of_rows_is_reported_with_its_number_and_direction() {
         let more = difference("source shard 1 (a:9000): d.t", 45, 60, &Some("'7' (15 planned, 30 counted)".into()));
         assert!(
             more.contains("holds 60 rows by a count and 45") && more.contains("15 rows are not accounted"),

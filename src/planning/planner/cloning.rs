@@ -23,7 +23,7 @@ impl Planner<'_> {
     /// where it is not possible.
     pub(super) async fn clones(&self, found: &mut [Found]) -> Result<bool, Problem> {
         let is_demanded = self.job.transfer == Some(Way::Clone);
-        let bytes: u64 = found.iter().flat_map(|partition| &partition.shards).map(|(_, bytes)| bytes).sum();
+        let bytes: u64 = found.iter().flat_map(|partition| &partition.shards).map(|shard| shard.bytes).sum();
         if found.is_empty() || (!is_demanded && (self.job.transfer.is_some() || bytes < WORTH_CLONING)) {
             return Ok(false);
         }

@@ -11,7 +11,7 @@ use super::{Marks, Planner, Tallies};
 use crate::client::{Error, Kind, Tally};
 use crate::model::{Node, PartitionId, PartitionValue};
 use crate::nodes::settings::wanted_for_source;
-use crate::plan::{Found, Mark, ShardMark};
+use crate::plan::{Found, Mark, ShardMark, ShardSize};
 use crate::sql::{Selection, TableDefinition, key_elements, unquoted_elements};
 
 impl Planner<'_> {
@@ -34,12 +34,13 @@ impl Planner<'_> {
                     name: self.name(&tally.shown),
                     value: tally.value.clone(),
                     id: tally.id.clone(),
-                    shards: vec![(0, 0); shard_count],
+                    shards: vec![ShardSize::default(); shard_count],
                     mark: None,
                     renews: false,
                 });
-                let (all_rows, all_bytes) = &mut entry.shards[shard];
-                (*all_rows, *all_bytes) = (*all_rows + tally.rows, *all_bytes + bytes);
+                let size = &mut entry.shards[shard];
+                size.rows += tally.rows;
+                size.bytes += bytes;
             }
         }
         let mut found: Vec<Found> = found.into_values().collect();
@@ -176,10 +177,10 @@ impl Sortable {
 /// Returns the mark of a partition on all shards that hold its rows, or `None` where one of these shards has no mark.
 fn mark_of(partition: &Found, shards: &mut [HashMap<PartitionValue, ShardMark>]) -> Option<Mark> {
     let mut marks = Vec::new();
-    for ((rows, _), marked) in partition.shards.iter().zip(shards) {
+    for (size, marked) in partition.shards.iter().zip(shards) {
         match marked.remove(&partition.value) {
             Some(mark) => marks.push(mark),
-            None if *rows > 0 => return None,
+            None if size.rows > 0 => return None,
             None => {}
         }
     }

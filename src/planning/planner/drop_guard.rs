@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_guard_of_old_servers_is_told_with_what_it_would_keep() {
+    fn a_warning_names_the_servers_that_drop_no_large_tables() {
         let (nodes, names) = (["t:9000 (ClickHouse 18.16.1)".to_owned()], ["201801".to_owned()]);
         assert_eq!(warning(&[], &names, 60_000_000_000, IfTargetNotEmpty::Fail), None);
         let line = warning(&nodes, &names, 60_000_000_000, IfTargetNotEmpty::Fail).unwrap();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::errors::Problem;
 use super::{Planner, PreviousPasses};
 use crate::model::few;
-use crate::plan::{Found, parse_partition};
+use crate::plan::{Found, Remark, parse_partition};
 
 impl Planner<'_> {
     /// Returns the found partitions that the task names, in the order of the task.
@@ -17,7 +17,7 @@ impl Planner<'_> {
         &self,
         found: Vec<Found>,
         previous: Option<&PreviousPasses>,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<Vec<Found>, Problem> {
         let Some(enabled) = &self.survey.enabled else { return Ok(found) };
         let names: Vec<String> = found.iter().map(|partition| partition.name.clone()).collect();
@@ -58,7 +58,7 @@ impl Planner<'_> {
             let problem = Problem::task(problem).in_table(&self.job.name).at_element("enabled_partitions");
             return Err(problem.with_todo(advice));
         }
-        remarks.push(format!("enabled_partitions: {problem}"));
+        remarks.push(Remark::new(format!("enabled_partitions: {problem}")));
         Ok(wanted)
     }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_partitions_that_exist_are_listed() {
+    fn an_error_about_missing_partitions_lists_existing_ones() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(
             missing_partitions(&names(&["'07'"]), &names(&["'007'", "'7'"])),

@@ -9,7 +9,7 @@ use super::super::errors::Problem;
 use super::{Planner, PreviousPasses};
 use crate::client::PartName;
 use crate::model::{Node, PartitionId, PartitionValue, few};
-use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, ShardMark};
+use crate::plan::{Again, CopiedPartition, Due, Earlier, Found, Mark, OnTarget, Remark, ShardMark, ShardSize};
 use crate::task::IfTargetNotEmpty;
 
 impl Planner<'_> {
@@ -76,7 +76,7 @@ impl Planner<'_> {
         &self,
         found: Vec<Found>,
         previous: &PreviousPasses,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<(Vec<Found>, usize), Problem> {
         let earlier = &previous.earlier;
         self.refuse_lost_shards(&found, earlier)?;
@@ -96,8 +96,9 @@ impl Planner<'_> {
         };
         let layout_changed = !self.has_layout_of(earlier);
         if layout_changed {
-            remarks
-                .push("columns, keys or shards are others than when it was copied: all of it is copied again".into());
+            remarks.push(Remark::new(
+                "columns, keys or shards are others than when it was copied: all of it is copied again",
+            ));
         }
         let (mut due, mut unchanged, mut new) = (Vec::new(), 0, 0);
         let mut again: BTreeMap<Again, Vec<&str>> = BTreeMap::new();
@@ -152,7 +153,7 @@ impl Planner<'_> {
         again: &BTreeMap<Again, Vec<&str>>,
         vanished: &[&CopiedPartition],
         drops: bool,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) {
         let lost: Vec<&str> = again
             .iter()
@@ -160,28 +161,28 @@ impl Planner<'_> {
             .flat_map(|(_, names)| names.clone())
             .collect();
         if !lost.is_empty() {
-            remarks.push(format!(
+            remarks.push(Remark::new(format!(
                 "the target, or a replica of it, does not hold what was copied of {} partitions, and they are copied again: {}",
                 lost.len(),
                 few(&lost)
-            ));
+            )));
         }
         if let Some(unknown) = again.get(&Again::Unknown) {
-            remarks.push(format!(
+            remarks.push(Remark::new(format!(
                 "whether {} partitions changed cannot be told from the source's parts, and they are copied again: {}",
                 unknown.len(),
                 few(unknown)
-            ));
+            )));
         }
         if !vanished.is_empty() {
             let names: Vec<&str> = vanished.iter().map(|copied| copied.partition.name.as_str()).collect();
             let fate =
                 if drops { "are dropped on the target" } else { "stay on the target (--drop-vanished drops them)" };
-            remarks.push(format!(
+            remarks.push(Remark::new(format!(
                 "{} partitions that were copied are not at the source any more, and {fate}: {}",
                 names.len(),
                 few(&names)
-            ));
+            )));
         }
     }
 
@@ -193,7 +194,7 @@ impl Planner<'_> {
             earlier.partitions.iter().flat_map(|copied| of_marks(&copied.partition.mark)).collect();
         let mut now: BTreeSet<usize> = found.iter().flat_map(|partition| of_marks(&partition.mark)).collect();
         for partition in found {
-            let holders = partition.shards.iter().enumerate().filter(|(_, (rows, _))| *rows > 0);
+            let holders = partition.shards.iter().enumerate().filter(|(_, size)| size.rows > 0);
             now.extend(holders.map(|(shard, _)| shard));
         }
         let Some(lost) = before.difference(&now).next() else { return Ok(()) };
@@ -220,7 +221,7 @@ impl Planner<'_> {
             value: copied.partition.value.clone(),
             name: name.to_owned(),
             id: copied.partition.id.clone(),
-            shards: vec![(0, 0); self.survey.sources.len()],
+            shards: vec![ShardSize::default(); self.survey.sources.len()],
             mark: None,
             renews: true,
         }

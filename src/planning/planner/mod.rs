@@ -17,7 +17,7 @@ use futures::future::try_join_all;
 
 use crate::client::{Error, Tally};
 use crate::model::PartitionValue;
-use crate::plan::{self, BatchSizing, Earlier, Found, ShardMark, TablePlan};
+use crate::plan::{self, BatchSizing, Earlier, Found, Remark, ShardMark, TablePlan};
 use crate::sql::Slice;
 use crate::task::{IfTargetNotEmpty, TableJob, Task};
 
@@ -34,7 +34,7 @@ const CLONED_BATCH_BYTES: u64 = 512 << 20;
 ///
 /// # Errors
 /// When servers do not answer, or a target partition holds rows and the task does not say what to do with them.
-pub async fn plan(
+pub(crate) async fn plan(
     pool: &NodePool,
     task: &Task,
     survey: &Survey,
@@ -46,11 +46,11 @@ pub async fn plan(
 
 /// The state of one table job at the start of a pass.
 #[derive(Debug, Clone)]
-pub struct PreviousPasses {
+pub(crate) struct PreviousPasses {
     /// The partitions that earlier passes have copied.
-    pub earlier: Earlier,
+    pub(crate) earlier: Earlier,
     /// Whether the target drops partitions that the source no longer has.
-    pub drops_vanished: bool,
+    pub(crate) drops_vanished: bool,
 }
 
 /// The partitions of a source shard with their bytes.
@@ -73,7 +73,7 @@ impl Planner<'_> {
         let mut remarks = self.survey.remarks.clone();
         let (found, seen) = self.discover().await.map_err(|error| self.server_error(&error))?;
         self.balance(&found, &seen, &mut remarks).await?;
-        let listed: u64 = found.iter().flat_map(|partition| &partition.shards).map(|(rows, _)| rows).sum();
+        let listed: u64 = found.iter().flat_map(|partition| &partition.shards).map(|shard| shard.rows).sum();
         let mut found = self.enabled(found, previous, &mut remarks)?;
         self.refuse_negative_zero(&found).await?;
         let mut unchanged = 0;
@@ -118,7 +118,7 @@ impl Planner<'_> {
             account,
         };
         let guard = self.drop_guard(&plan).await.map_err(|error| self.server_error(&error))?;
-        plan.remarks.extend(guard);
+        plan.remarks.extend(guard.map(Remark::new));
         Ok(plan)
     }
 
@@ -134,10 +134,10 @@ impl Planner<'_> {
 
     /// Refuses partitions of a later pass in which conversions would lose values. For the first pass this was checked when the task was
     /// accepted.
-    async fn refuse_lossy(&self, found: &[Found], remarks: &mut Vec<String>) -> Result<(), Problem> {
+    async fn refuse_lossy(&self, found: &[Found], remarks: &mut Vec<Remark>) -> Result<(), Problem> {
         let values = found.iter().map(|partition| partition.value.clone()).collect();
         let (faults, warnings) = lossy_conversions(self.pool, self.task, self.survey, Some(values)).await;
-        remarks.extend(warnings);
+        remarks.extend(warnings.into_iter().map(Remark::new));
         faults.into_iter().next().map_or(Ok(()), Err)
     }
 

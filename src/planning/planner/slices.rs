@@ -36,7 +36,7 @@ impl Planner<'_> {
         };
         if !columns.is_empty() {
             let settings = self.pool.settings(node, &wanted_for_source(self.task)).await?;
-            let every = (partition.shards[shard].0 / SAMPLED_KEYS).max(1);
+            let every = (partition.shards[shard].rows / SAMPLED_KEYS).max(1);
             let sample = self.pool.client.sample_keys(node, &rows, &columns, every, &settings).await?;
             if let Some(slices) = plan::ranges(&columns, &sample, count)
                 && (slices.len() as u64 == count || self.job.number_of_splits <= 1)
@@ -46,6 +46,6 @@ impl Planner<'_> {
         }
         let stored = self.survey.source.columns.iter().filter(|column| self.survey.columns.contains(&column.name));
         let hash = vec![crate::sql::row_hash(stored)];
-        Ok((0..count).map(|number| Slice::Hash { of: hash.clone(), count, number }).collect())
+        Ok((0..count).map(|number| Slice::Hash { expressions: hash.clone(), count, number }).collect())
     }
 }

@@ -9,14 +9,14 @@ use super::super::errors::Problem;
 use super::Planner;
 use crate::client::Error;
 use crate::model::{Node, PartitionId, PartitionValue, few};
-use crate::plan::Found;
+use crate::plan::{Found, Remark};
 use crate::sql::{Relation, Selection};
 use crate::task::IfTargetNotEmpty;
 
 impl Planner<'_> {
     /// Counts the rows that the target holds already in the partitions to copy, before any row moves (I2), and applies the policy of the
     /// task to them.
-    pub(super) async fn apply_policy(&self, found: &mut Vec<Found>, remarks: &mut Vec<String>) -> Result<(), Problem> {
+    pub(super) async fn apply_policy(&self, found: &mut Vec<Found>, remarks: &mut Vec<Remark>) -> Result<(), Problem> {
         // Partitions that an earlier pass has filled were checked then.
         let new: Vec<Found> = found.iter().filter(|partition| !partition.renews).cloned().collect();
         if !self.survey.target_exists || new.is_empty() {
@@ -55,17 +55,20 @@ impl Planner<'_> {
                 )));
             }
             IfTargetNotEmpty::Skip => {
-                remarks.push(format!("{count} partitions are skipped, since the target holds rows in them: {listed}"));
+                remarks.push(Remark::new(format!(
+                    "{count} partitions are skipped, since the target holds rows in them: {listed}"
+                )));
                 found.retain(|partition| !filled.contains_key(&partition.value));
             }
             IfTargetNotEmpty::Replace => {
-                remarks
-                    .push(format!("rows that the target holds already are replaced in {count} partitions: {listed}"));
+                remarks.push(Remark::new(format!(
+                    "rows that the target holds already are replaced in {count} partitions: {listed}"
+                )));
             }
             IfTargetNotEmpty::Append => {
-                remarks.push(format!(
+                remarks.push(Remark::new(format!(
                     "rows are added to those that the target holds already in {count} partitions: {listed}"
-                ));
+                )));
             }
         }
         Ok(())

@@ -12,6 +12,7 @@ use crate::client::Error;
 use crate::model::{Node, Way};
 use crate::nodes::column_routes::ColumnRoutes;
 use crate::nodes::routes::{against_pull, against_push, way_of};
+use crate::plan::Remark;
 use crate::sql::TableDefinition;
 
 impl Surveyor<'_> {
@@ -23,7 +24,8 @@ impl Surveyor<'_> {
         target: &TableDefinition,
         targets: &Holders,
         missing: &[Arc<Node>],
-        source: (&TableDefinition, &Holders),
+        source: &TableDefinition,
+        sources: &Holders,
     ) -> Result<(), Vec<Problem>> {
         if !target.engine.is_replicated() || missing.is_empty() {
             return Ok(());
@@ -60,9 +62,8 @@ impl Surveyor<'_> {
         }
         if faults.is_empty() {
             let shards = &self.task.target(self.job).shards;
-            let (source, holders) = source;
             let mut of_source = Vec::new();
-            for node in holders.iter().flatten().filter(|_| source.engine.is_replicated()) {
+            for node in sources.iter().flatten().filter(|_| source.engine.is_replicated()) {
                 match self.replica_path(source, node).await {
                     Ok(replica_path) => of_source.extend(replica_path),
                     Err(fault) => faults.push(fault),
@@ -78,7 +79,7 @@ impl Surveyor<'_> {
                     shards[replica_path.shard].replicas.len().saturating_sub(targets[replica_path.shard].len());
                 if let Some(problem) = replica_path.strangers(&replica_paths, &existing, silent, &of_source) {
                     faults.push(
-                        self.servers(&format!("{}: {} cannot be made: {problem}", replica_path.node, target.name)),
+                        self.servers(&format!("{} cannot be made: {problem}", target.name)).on_node(&replica_path.node),
                     );
                 }
             }
@@ -108,10 +109,9 @@ impl Surveyor<'_> {
         let context = self.pool.context(node).await.map_err(world)?;
         let expanded = |text: &str| {
             expand(&unquoted(text), &context.macros, target).map_err(|missing| {
-                self.servers(&format!(
-                    "{node}: the server has no macro {{{missing}}}, which the engine of {} uses",
-                    target.name
-                ))
+                let name = &target.name;
+                let cause = format!("the server has no macro {{{missing}}}, which the engine of {name} uses");
+                self.servers(&cause).on_node(node)
             })
         };
         let (path, replica) = (expanded(path)?, expanded(replica)?);
@@ -126,8 +126,9 @@ impl Surveyor<'_> {
         &self,
         sources: &Holders,
         targets: &Holders,
-        (filtered, columns): (bool, &ColumnRoutes),
-        remarks: &mut Vec<String>,
+        filtered: bool,
+        columns: &ColumnRoutes,
+        remarks: &mut Vec<Remark>,
     ) -> Result<(), Vec<Problem>> {
         let mut faults = Vec::new();
         let mut found_ways: BTreeMap<Way, (String, usize)> = BTreeMap::new();
@@ -137,8 +138,7 @@ impl Surveyor<'_> {
                 match answer {
                     Ok(None) => {}
                     Ok(Some((way, remark))) => found_ways.entry(way).or_insert((remark, 0)).1 += 1,
-                    Err(problem) => {
-                        let fault = self.servers(&problem);
+                    Err(fault) => {
                         if !faults.contains(&fault) {
                             faults.push(fault);
                         }
@@ -148,35 +148,33 @@ impl Surveyor<'_> {
         }
         // One line for each pair would be too many lines.
         remarks.extend(found_ways.into_values().map(|(remark, pairs)| match pairs {
-            1 => remark,
-            more => format!("{remark} (so, or likewise, between {more} pairs of nodes)"),
+            1 => Remark::on_transfer(remark),
+            more => Remark::on_transfer(format!("{remark} (so, or likewise, between {more} pairs of nodes)")),
         }));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// Returns the chosen transfer to a shard's replicas with a remark. It is enough if the transfer works for one of them. The error is a
-    /// sentence.
+    /// Returns the chosen transfer to a shard's replicas with a remark. It is enough if the transfer works for one of them.
     async fn between(
         &self,
         from: &Node,
         replicas: &[Arc<Node>],
         filtered: bool,
         columns: &ColumnRoutes,
-    ) -> Result<Option<(Way, String)>, String> {
-        let text = |error: Error| error.to_string();
+    ) -> Result<Option<(Way, String)>, Problem> {
+        let world = |error: Error| self.server_error(&error);
         let Some(first) = replicas.first() else { return Ok(None) };
         let Some(way) = self.job.transfer else {
-            let route = way_of(self.pool, self.job, (from, first), filtered, columns).await.map_err(text)?;
-            let remark =
-                |reason| (route.way, format!("transfer: {} from {from} to {first}, since {reason}", route.way));
+            let route = way_of(self.pool, self.job, from, first, filtered, columns).await.map_err(world)?;
+            let remark = |reason| (route.way, format!("{} from {from} to {first}, since {reason}", route.way));
             return Ok(route.reason.map(remark));
         };
         let mut against = None;
         for to in replicas {
             let found = match way {
                 Way::Push if columns.against_push().is_some() => columns.against_push().map(str::to_owned),
-                Way::Push => against_push(self.pool, from, to).await.map_err(text)?,
-                Way::Pull => against_pull(self.pool, from, to).await.map_err(text)?,
+                Way::Push => against_push(self.pool, from, to).await.map_err(world)?,
+                Way::Pull => against_pull(self.pool, from, to).await.map_err(world)?,
                 // Another check decides whether parts can be cloned, since it must know all nodes.
                 Way::Relay | Way::Clone => None,
             };
@@ -186,7 +184,8 @@ impl Surveyor<'_> {
             }
         }
         let reason = against.unwrap_or_default();
-        Err(format!("{way} does not work: {reason}. Without <transfer> the worker looks for another way"))
+        Err(self
+            .servers(&format!("{way} does not work: {reason}. Without <transfer> the worker looks for another way")))
     }
 
     /// Checks that tables can be created on the target nodes.
@@ -195,10 +194,8 @@ impl Surveyor<'_> {
         for node in targets.iter().flatten() {
             match self.pool.facts(node).await {
                 Ok(facts) if facts.is_read_only() => {
-                    faults.push(self.servers(&format!(
-                        "{node}: user {} may only read, but tables are to be made there",
-                        node.user
-                    )));
+                    let cause = format!("user {} may only read, but tables are to be made there", node.user);
+                    faults.push(self.servers(&cause).on_node(node));
                 }
                 Ok(_) => {}
                 Err(error) => faults.push(self.server_error(&error)),
@@ -324,7 +321,7 @@ mod tests {
     use crate::model::TableName;
 
     #[test]
-    fn macros_are_put_in_and_a_missing_one_is_named() {
+    fn macros_are_replaced_and_a_missing_macro_is_named() {
         let engine = "ReplicatedMergeTree ORDER BY a";
         let table = TableDefinition::read(TableName::new("d", "t"), engine, "", Vec::new(), "").unwrap();
         let macros = BTreeMap::from([("shard".to_owned(), "7".to_owned())]);
@@ -363,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_replica_joins_only_its_own_table() {
+    fn a_new_replica_is_refused_at_the_path_of_another_table() {
         let existing = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let new = [replica_path(0, "/t", "a", true)];
         assert_eq!(new[0].strangers(&new, &[], 0, &[]), None);

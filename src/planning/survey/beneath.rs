@@ -8,6 +8,7 @@ use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 use crate::client::Error;
 use crate::model::{Node, TableName};
+use crate::plan::Remark;
 use crate::sql::{Beneath, Expression, KeyElement, Reads, Relation, Selection, TableDefinition, quote};
 
 /// The most tables below one source that are checked.
@@ -17,7 +18,7 @@ const MAX_TABLES_BENEATH: usize = 1000;
 #[derive(Debug, Default)]
 pub(super) struct Below {
     /// The tables of that node.
-    pub tables: Vec<TableDefinition>,
+    pub(crate) tables: Vec<TableDefinition>,
     /// Why other nodes may return the same rows, if they may.
     shared: Option<String>,
 }
@@ -35,7 +36,7 @@ impl Surveyor<'_> {
         &self,
         source: &TableDefinition,
         holders: &Holders,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<(), Vec<Problem>> {
         let name = &source.name;
         let shards: Vec<&Arc<Node>> = holders.iter().filter_map(|nodes| nodes.first()).collect();
@@ -60,10 +61,10 @@ impl Surveyor<'_> {
                     ));
                 }
             } else if engine == "Distributed" {
-                remarks.push(format!(
+                remarks.push(Remark::new(format!(
                     "{name} is a Distributed table: its rows are read through {node}. A task that names the table it stands for, \
                      and that table's cluster, reads each shard directly"
-                ));
+                )));
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }

@@ -80,7 +80,7 @@ impl Surveyor<'_> {
 impl Survey {
     /// Returns why the servers cannot find each other's parts: they must all use the same ZooKeeper. Call this when the task is planned,
     /// not earlier: then even a new ZooKeeper has the node of the task, if servers and workers share it.
-    pub async fn against_zookeepers(&self, pool: &NodePool, is_demanded: bool) -> Option<String> {
+    pub(crate) async fn against_zookeepers(&self, pool: &NodePool, is_demanded: bool) -> Option<String> {
         let nodes: Vec<&Arc<Node>> = self.sources.iter().chain(&self.targets).flatten().collect();
         let (first, others) = nodes.split_first()?;
         if others.iter().all(|node| node.url() == first.url()) {

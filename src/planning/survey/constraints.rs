@@ -11,7 +11,8 @@ impl Surveyor<'_> {
     /// Refuses rows of the source that do not meet a constraint of the target which the source does not have.
     pub(super) async fn check_constraints(
         &self,
-        (source, target): (&TableDefinition, &TableDefinition),
+        source: &TableDefinition,
+        target: &TableDefinition,
         rows: Selection,
         sources: &Holders,
     ) -> Result<(), Vec<Problem>> {

@@ -11,19 +11,33 @@ use crate::client::{Error, Loss};
 use crate::model::{Node, PartitionValue};
 use crate::nodes::pool::NodePool;
 use crate::nodes::settings::wanted_for_source;
+use crate::plan::Remark;
 use crate::runtime::bounded::all_tables;
 use crate::sql::{DefaultKind, LossTest, PartitionFilter, Selection, loss_test, quote};
 use crate::task::{TableJob, Task};
 
-/// The number of rows with a lost value, with one such value and its node.
-type Lost = (u64, Option<(String, Arc<Node>)>);
+/// The rows with a lost value.
+#[derive(Clone, Default)]
+struct Lost {
+    /// The number of rows.
+    rows: u64,
+    /// One of the values.
+    example: Option<LostValue>,
+}
+
+/// A value that a conversion would lose, and its node.
+#[derive(Clone)]
+struct LostValue {
+    text: String,
+    node: Arc<Node>,
+}
 
 /// The most characters of a type's name in a message.
 const MAX_SHOWN_CHARS: usize = 60;
 
 /// Counts the values that the conversions of all surveyed tables would lose. Returns a fault for each column where the task does
 /// not allow that, and adds remarks to the surveys for the other columns.
-pub async fn refuse_lossy_conversions(pool: &NodePool, task: &Task, surveys: &mut [Survey]) -> Vec<Problem> {
+pub(crate) async fn refuse_lossy_conversions(pool: &NodePool, task: &Task, surveys: &mut [Survey]) -> Vec<Problem> {
     let found = all_tables(surveys.iter().map(|survey| async {
         let enabled = survey.enabled.as_ref();
         let enabled = enabled.map(|texts| texts.iter().cloned().map(PartitionValue).collect());
@@ -33,7 +47,7 @@ pub async fn refuse_lossy_conversions(pool: &NodePool, task: &Task, surveys: &mu
     let mut faults = Vec::new();
     for (survey, (lost, remarks)) in surveys.iter_mut().zip(found) {
         faults.extend(lost);
-        survey.remarks.extend(remarks);
+        survey.remarks.extend(remarks.into_iter().map(Remark::new));
     }
     faults
 }
@@ -59,15 +73,15 @@ pub(crate) async fn lossy_conversions(
     rows.partitions = partitions.map(|values| PartitionFilter { elements: survey.key.clone(), values });
     let counter = Counter { pool, task, rows: &rows };
     let shards = join_all(survey.sources.iter().map(|nodes| counter.count(nodes, &tests)));
-    let mut totals: Vec<Lost> = vec![(0, None); tests.len()];
+    let mut totals = vec![Lost::default(); tests.len()];
     for shard in shards.await {
         match shard {
             Ok((node, losses)) => {
                 for (total, loss) in totals.iter_mut().zip(losses) {
                     match loss {
                         Ok(loss) if loss.rows > 0 => {
-                            total.0 += loss.rows;
-                            total.1.get_or_insert((loss.example, node.clone()));
+                            total.rows += loss.rows;
+                            total.example.get_or_insert(LostValue { text: loss.example, node: node.clone() });
                         }
                         Ok(_) => {}
                         Err((test, error)) => judged.untold(&test, &error),
@@ -77,9 +91,9 @@ pub(crate) async fn lossy_conversions(
             Err(error) => judged.faults.push(Problem::of_server(&error).in_table(&job.name)),
         }
     }
-    for (test, (rows, example)) in tests.iter().zip(totals) {
-        if let Some((example, node)) = example {
-            judged.lost(test, rows, &example, &node);
+    for (test, lost) in tests.iter().zip(totals) {
+        if let Some(LostValue { text, node }) = lost.example {
+            judged.lost(test, lost.rows, &text, &node);
         }
     }
     (judged.faults, judged.remarks)

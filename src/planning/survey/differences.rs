@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_cannot_be_read_as_one_are_told_apart() {
+    fn differences_between_the_tables_of_source_shards_are_found() {
         let plain = table("MergeTree PARTITION BY id % 10 ORDER BY id SETTINGS index_granularity = 8192");
         for (engine, found, found_for_new_target) in [
             ("MergeTree PARTITION BY id % 10 ORDER BY id", None, None),

@@ -57,8 +57,11 @@ impl Surveyor<'_> {
     /// Refuses tables with rows that the accounts do not see. Returns a line for each node whose hidden rows the task skips.
     pub(super) async fn hidden_rows(
         &self,
-        (source, sources): (&TableDefinition, &Holders),
-        (target, targets, missing): (&TableDefinition, &Holders, &[Arc<Node>]),
+        source: &TableDefinition,
+        sources: &Holders,
+        target: &TableDefinition,
+        targets: &Holders,
+        missing: &[Arc<Node>],
     ) -> Result<Vec<String>, Vec<Problem>> {
         let (mut skipped, mut faults) = (Vec::new(), Vec::new());
         for (node, answer) in self.hidden_on(source, sources.iter().flatten().collect()).await {
@@ -75,7 +78,7 @@ impl Surveyor<'_> {
                 Err(error) => faults.push(self.server_error(&error)),
             }
         }
-        faults.extend(self.policies((source, sources), &mut skipped).await);
+        faults.extend(self.policies(source, sources, &mut skipped).await);
         faults.extend(self.target_policies(&target.name, targets).await);
         let is_new = |node: &Arc<Node>| missing.iter().any(|other| other.address() == node.address());
         let existing = targets.iter().flatten().filter(|node| !is_new(node)).collect();
@@ -94,7 +97,7 @@ impl Surveyor<'_> {
     }
 
     /// Refuses policies that hide values of the source, or rows of a source without parts, where they cannot be counted.
-    async fn policies(&self, (source, nodes): (&TableDefinition, &Holders), skipped: &mut Vec<String>) -> Vec<Problem> {
+    async fn policies(&self, source: &TableDefinition, nodes: &Holders, skipped: &mut Vec<String>) -> Vec<Problem> {
         let mut faults = Vec::new();
         for node in nodes.iter().flatten() {
             let (name, user) = (&source.name, &node.user);
@@ -272,12 +275,15 @@ fn hides(rows: u64, table: &TableName, node: &Node) -> String {
 mod tests {
     use super::*;
 
-    fn counts(of: &[(u64, u64, u64)]) -> Vec<Count> {
-        of.iter().map(|(before, counted, after)| Count { before: *before, counted: *counted, after: *after }).collect()
+    fn counts(observed: &[(u64, u64, u64)]) -> Vec<Count> {
+        observed
+            .iter()
+            .map(|(before, counted, after)| Count { before: *before, counted: *counted, after: *after })
+            .collect()
     }
 
     #[test]
-    fn hidden_rows_are_told_from_a_table_that_is_written_to() {
+    fn hidden_rows_are_distinguished_from_concurrent_writes() {
         for (seen, hidden) in [
             (&[(1000, 1000, 1000)][..], Some(0)),
             (&[(1000, 500, 1000)], Some(500)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
 use crate::model::Node;
-use crate::plan::{Reading, Sharding, parse_partition};
+use crate::plan::{Reading, Remark, Sharding, parse_partition};
 use crate::sql::{
     self, Engine, Expression, KeyElement, Names, Relation, Selection, SlotFilter, SlotKey, SlotWidth, TableDefinition,
     UnsteadyKind, key_elements, names_column, unsteadiness,
@@ -36,7 +36,7 @@ impl Surveyor<'_> {
         node: &Node,
         source: &TableDefinition,
         sources: &Holders,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<(), Vec<Problem>> {
         let Some(condition) = &self.job.where_condition else { return Ok(()) };
         let expression =
@@ -181,9 +181,10 @@ impl Surveyor<'_> {
         &self,
         node: &Node,
         relation: &Relation,
-        (source, columns): (&TableDefinition, &[String]),
+        source: &TableDefinition,
+        columns: &[String],
         names: &Names,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<Option<Sharding>, Vec<Problem>> {
         let target = self.task.target(self.job);
         let Some(text) = &self.job.sharding_key else { return Ok(None) };
@@ -218,10 +219,10 @@ impl Surveyor<'_> {
         // the whole row spreads rows as evenly, and is the same for every reader.
         let column_routes = source.columns.iter().filter(|column| columns.contains(&column.name));
         let hash = sql::row_hash(column_routes);
-        remarks.push(format!(
+        remarks.push(Remark::new(format!(
             "sharding_key {key} is not a function of the row ({}): rows are spread evenly by a hash of all their columns instead",
             unsteady.reason()
-        ));
+        )));
         self.types(node, Some(&rows), std::slice::from_ref(&hash), "sharding_key").await?;
         Ok(Some(Sharding { key: hash, width: SlotWidth(64), total, slots }))
     }
@@ -234,7 +235,7 @@ impl Surveyor<'_> {
         reading: &Reading,
         columns: &[String],
         target: &TableDefinition,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<(), Vec<Problem>> {
         let typed = columns.iter().enumerate().filter_map(|(at, name)| Some((at, target.column(name)?)));
         let (steady, other): (Vec<_>, Vec<_>) = typed.partition(|(at, _)| reading.is_steady(*at));
@@ -244,19 +245,19 @@ impl Surveyor<'_> {
         self.types(node, Some(&rows), &[hash], "verify").await?;
         if !other.is_empty() {
             let named: Vec<&str> = other.iter().map(|(_, column)| column.name.as_str()).collect();
-            remarks.push(format!(
+            remarks.push(Remark::new(format!(
                 "verify: columns with another value each time they are read are not compared: {}",
                 named.join(", ")
-            ));
+            )));
         }
         let by_text = steady.iter().filter(|(_, column)| sql::is_hashed_by_text(&column.type_name));
         let named: Vec<String> = by_text.map(|(_, column)| format!("{} ({})", column.name, column.type_name)).collect();
         if !named.is_empty() {
-            remarks.push(format!(
+            remarks.push(Remark::new(format!(
                 "verify: these columns are compared by their text, or by the result of an aggregate function, since no hash of \
                  them is the same on every version: {}",
                 named.join(", ")
-            ));
+            )));
         }
         Ok(())
     }

@@ -26,67 +26,66 @@ use crate::client::Error;
 use crate::model::{Cluster, Node, PartitionValue, Way};
 use crate::nodes::column_routes::ColumnRoutes;
 use crate::nodes::pool::NodePool;
-use crate::plan::{Matched, Reading, Sharding, match_columns};
+use crate::plan::{Matched, Reading, Remark, Sharding, match_columns};
 use crate::runtime::bounded::all_tables;
 use crate::sql::{Engine, KeyElement, PartitionFilter, Relation, Selection, TableDefinition};
 use crate::task::{IfTargetNotEmpty, TableJob, Task, Verify};
 
-pub(crate) use conversions::lossy_conversions;
-pub use conversions::refuse_lossy_conversions;
+pub(crate) use conversions::{lossy_conversions, refuse_lossy_conversions};
 
 /// The replicas that answer and have a table, by shard.
 pub(crate) type Holders = Vec<Vec<Arc<Node>>>;
 
 /// The survey of one table job.
 #[derive(Debug, Clone)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Index of the job in the task.
-    pub job: usize,
+    pub(crate) job: usize,
     /// The source table, as defined on the first replica.
-    pub source: TableDefinition,
+    pub(crate) source: TableDefinition,
     /// The replicas of each source shard that answer and have the table.
-    pub sources: Holders,
+    pub(crate) sources: Holders,
     /// The existing target table, or the one to create.
-    pub target: TableDefinition,
+    pub(crate) target: TableDefinition,
     /// Whether the target table exists on some node.
-    pub target_exists: bool,
+    pub(crate) target_exists: bool,
     /// The replicas of each target shard that answer.
-    pub targets: Holders,
+    pub(crate) targets: Holders,
     /// The target replicas that lack the table.
-    pub to_create: Vec<Arc<Node>>,
+    pub(crate) to_create: Vec<Arc<Node>>,
     /// The columns and the condition with which the source is read.
-    pub reading: Reading,
+    pub(crate) reading: Reading,
     /// The columns that are transferred.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// The target's partition key.
-    pub key: Vec<KeyElement>,
+    pub(crate) key: Vec<KeyElement>,
     /// The sharding key of the target with its slots.
-    pub sharding: Option<Sharding>,
+    pub(crate) sharding: Option<Sharding>,
     /// The partitions that the task names, as the texts of their elements.
-    pub enabled: Option<Vec<Vec<String>>>,
+    pub(crate) enabled: Option<Vec<Vec<String>>>,
     /// Whether the number of rows may shrink in the target by design.
-    pub merges_rows: bool,
+    pub(crate) merges_rows: bool,
     /// Whether rows of the source are hidden from the account, and the task skips them.
-    pub skips_hidden_rows: bool,
+    pub(crate) skips_hidden_rows: bool,
     /// Whether one replica of each target shard is written to.
-    pub replicated: Vec<bool>,
+    pub(crate) replicated: Vec<bool>,
     /// The remarks for the report.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<Remark>,
     /// Why parts cannot be cloned, if the tables or servers show a reason.
-    pub against_clone: Option<String>,
+    pub(crate) against_clone: Option<String>,
     /// The definitions of the source table on other replicas that differ in ways that do not affect its rows.
-    pub variants: Vec<TableDefinition>,
+    pub(crate) variants: Vec<TableDefinition>,
 }
 
 impl Survey {
     /// Returns the source in the form that the target's columns need.
-    pub fn relation(&self) -> Relation {
+    pub(crate) fn relation(&self) -> Relation {
         self.reading.relation(&self.source.name)
     }
 }
 
 /// Surveys every table job. Returns all faults together.
-pub async fn survey(pool: &NodePool, task: &Task) -> Result<Vec<Survey>, Vec<Problem>> {
+pub(crate) async fn survey(pool: &NodePool, task: &Task) -> Result<Vec<Survey>, Vec<Problem>> {
     let (found, faults) = survey_all(pool, task).await;
     if !faults.is_empty() {
         return Err(faults);
@@ -102,7 +101,7 @@ pub async fn survey(pool: &NodePool, task: &Task) -> Result<Vec<Survey>, Vec<Pro
 }
 
 /// Surveys every table job. Returns the surveys of the jobs without faults, and all faults.
-pub async fn survey_all(pool: &NodePool, task: &Task) -> (Vec<Survey>, Vec<Problem>) {
+pub(crate) async fn survey_all(pool: &NodePool, task: &Task) -> (Vec<Survey>, Vec<Problem>) {
     let identity = identity_of(task);
     let identity = identity.as_str();
     let surveys = all_tables(
@@ -117,14 +116,14 @@ pub async fn survey_all(pool: &NodePool, task: &Task) -> (Vec<Survey>, Vec<Probl
     for survey in surveys {
         match survey {
             Ok(survey) => found.push(survey),
-            Err(found) => faults.extend(found.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>()),
+            Err(found) => Problem::merge(&mut faults, found),
         }
     }
     faults.extend(shared_targets(task));
     faults.extend(settings::wrong_settings(pool, task));
     faults.extend(same);
     if let Some(first) = found.first_mut() {
-        first.remarks.extend(remarks);
+        first.remarks.extend(remarks.into_iter().map(Remark::new));
     }
     (found, faults)
 }
@@ -138,11 +137,12 @@ fn shared_targets(task: &Task) -> Vec<Problem> {
         if let Some(other) = task.tables[..at].iter().find(same)
             && (replaces(job) || replaces(other))
         {
-            faults.push(Problem::task(format!(
+            let problem = Problem::task(format!(
                 "tables/{} and tables/{} fill the same table {}: with if_target_not_empty replace, one would remove the rows of \
                  the other",
                 other.name, job.name, job.target
-            )));
+            ));
+            faults.push(problem.affecting([other.name.as_str(), &job.name]));
         }
     }
     faults
@@ -150,15 +150,15 @@ fn shared_targets(task: &Task) -> Vec<Problem> {
 
 /// The remarks on the task's settings, as lines.
 #[derive(Debug, Clone, Default)]
-pub struct SettingsNotes {
+pub(crate) struct SettingsNotes {
     /// Settings that no server knows. They are not sent; the name may be mistyped.
-    pub unknown: Vec<String>,
+    pub(crate) unknown: Vec<String>,
     /// Settings that a server knows by another name. They are sent under that name.
-    pub renamed: Vec<String>,
+    pub(crate) renamed: Vec<String>,
 }
 
 /// Returns the remarks on the task's settings, for the servers whose facts are known.
-pub fn notes_on_settings(pool: &NodePool, task: &Task) -> SettingsNotes {
+pub(crate) fn notes_on_settings(pool: &NodePool, task: &Task) -> SettingsNotes {
     let names: BTreeSet<String> =
         task.settings.for_pull().into_keys().chain(task.settings.for_push().into_keys()).collect();
     let nodes = task.clusters.iter().flat_map(Cluster::nodes);
@@ -211,9 +211,9 @@ impl Surveyor<'_> {
         let zones = self.zones(&sources, &targets).await?;
         self.check_target(&target, existing.node.as_deref())?;
         let left = self.left_to_target(&sources, &source, &target).await?;
-        let matched = self.matched((&source, &target), &left, existing.node.as_deref());
+        let matched = self.matched(&source, &target, &left, existing.node.as_deref());
         // Report these faults together with faults of columns, so that the user need not run again to see them.
-        let paths = self.check_paths(&target, &targets, &existing.missing, (&source, &sources)).await;
+        let paths = self.check_paths(&target, &targets, &existing.missing, &source, &sources).await;
         let (matched, _) = both(matched, both(paths, self.may_write(&targets).await))?;
         let matched = self.check_zones(&zones, &source, &target, matched, &mut remarks)?;
         let (columns, reading) = (matched.columns, Reading { condition: self.condition()?, ..matched.reading });
@@ -223,25 +223,25 @@ impl Surveyor<'_> {
         let Some(node) = sources.iter().flatten().next() else { return Err(vec![self.servers("no source node")]) };
         self.check_where(node, &source, &sources, &mut remarks).await?;
         if reading.columns.is_some() {
-            self.check_conversion(node, &reading, (&source, &target), existing.node.as_deref()).await?;
+            self.check_conversion(node, &reading, &source, &target, existing.node.as_deref()).await?;
         }
         if self.job.verify == Verify::Checksum {
             self.check_hashes(node, &relation, &reading, &columns, &target, &mut remarks).await?;
         }
         let (key, sharding) = both(
             self.keys(node, &relation, &target, &names, &left).await,
-            self.sharding(node, &relation, (&source, &columns), &names, &mut remarks).await,
+            self.sharding(node, &relation, &source, &columns, &names, &mut remarks).await,
         )?;
         self.check_floats(&key, &target, &existing.missing).await?;
         self.check_versions(&sources, &relation, &key, sharding.as_ref()).await?;
         let enabled = self.enabled(&key)?;
-        self.check_constraints((&source, &target), wanted_rows(&relation, &key, enabled.as_ref()), &sources).await?;
-        let skips_hidden_rows = self.hidden_rows((&source, &sources), (&target, &targets, &existing.missing)).await?;
-        remarks.extend(skips_hidden_rows.iter().cloned());
+        self.check_constraints(&source, &target, wanted_rows(&relation, &key, enabled.as_ref()), &sources).await?;
+        let skips_hidden_rows = self.hidden_rows(&source, &sources, &target, &targets, &existing.missing).await?;
+        remarks.extend(skips_hidden_rows.iter().map(Remark::new));
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
         let column_routes = ColumnRoutes::of_table(&target, &columns).leaving(&left);
-        self.can_transfer(&sources, &targets, (filtered, &column_routes), &mut remarks).await?;
+        self.can_transfer(&sources, &targets, filtered, &column_routes, &mut remarks).await?;
         let merges_rows = self.job.merges_rows.unwrap_or_else(|| target.engine.merges_rows());
         self.judged_for_clone(Survey {
             job: self.at,
@@ -261,7 +261,7 @@ impl Surveyor<'_> {
             replicated,
             remarks,
             against_clone: None,
-            variants: found.variants.into_iter().map(|(table, _)| table).collect(),
+            variants: found.variants.into_iter().map(|variant| variant.definition).collect(),
         })
         .await
     }
@@ -274,7 +274,8 @@ impl Surveyor<'_> {
     /// Matches the columns of both sides. The target computes the columns in `left`.
     fn matched(
         &self,
-        (source, target): (&TableDefinition, &TableDefinition),
+        source: &TableDefinition,
+        target: &TableDefinition,
         left: &[String],
         node: Option<&Node>,
     ) -> Result<Matched, Vec<Problem>> {
@@ -284,8 +285,11 @@ impl Surveyor<'_> {
 
     /// Returns the faults of columns that do not fit the table on a node.
     fn of_columns<P: std::fmt::Display>(&self, node: Option<&Node>, problems: Vec<P>) -> Vec<Problem> {
-        let at = node.map(|node| format!("{node}: ")).unwrap_or_default();
-        problems.into_iter().map(|problem| self.servers(&format!("{at}{problem}"))).collect()
+        let of_column = |problem: P| {
+            let problem = self.servers(&problem.to_string());
+            node.into_iter().fold(problem, Problem::on_node)
+        };
+        problems.into_iter().map(of_column).collect()
     }
 
     /// Sets the reason against cloning. It is a fault where the task demands `clone`.

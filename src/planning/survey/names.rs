@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_hide_or_confuse_are_known_by_version() {
+    fn column_names_that_a_version_misreads_are_found() {
         let (old, new) = ((18, 16), (25, 8));
         for (name, fine_on_new, fine_on_old) in [
             ("id", true, true),

@@ -21,11 +21,11 @@ impl Surveyor<'_> {
         for node in shards {
             match self.pool.client.database_engine(node, database).await {
                 Ok(Some(engine)) if engine == REPLICATED => {
-                    return Err(vec![self.servers(&format!(
-                        "{node}: database {database} is of engine Replicated, and the target has several shards: each shard's \
-                         statements would reach the servers of all. Let <database_push> name a database of engine Atomic, or copy to \
-                         one shard"
-                    ))]);
+                    let cause = format!(
+                        "database {database} is of engine Replicated, and the target has several shards: each shard's statements \
+                         would reach the servers of all. Let <database_push> name a database of engine Atomic, or copy to one shard"
+                    );
+                    return Err(vec![self.servers(&cause).on_node(node)]);
                 }
                 Ok(_) => {}
                 Err(error) => return Err(vec![self.server_error(&error)]),

@@ -18,8 +18,8 @@ pub(super) fn wrong_settings(pool: &NodePool, task: &Task) -> Vec<Problem> {
         for (_, node) in clusters.into_iter().flat_map(|at| Cluster::nodes(&task.clusters[at])) {
             let Some(facts) = pool.known_facts(node) else { continue };
             for correction in facts.corrections() {
-                if let Some(line) = refusal(node, &correction, writes) {
-                    let fault = Problem::servers(line);
+                if let Some(cause) = refusal(node, &correction, writes) {
+                    let fault = Problem::servers(cause).on_node(node);
                     if !faults.contains(&fault) {
                         faults.push(fault);
                     }
@@ -40,7 +40,7 @@ fn refusal(node: &Node, correction: &Correction, writes: bool) -> Option<String>
     let Correction { name, found, needed, reason, allowed, .. } = correction;
     (matters && !allowed).then(|| {
         format!(
-            "{node}: the profile of account {} has {name} = {}, which the account may not change: {reason}. Give it a profile with \
+            "the profile of account {} has {name} = {}, which the account may not change: {reason}. Give it a profile with \
              {name} = {}, or the right to set it",
             node.user,
             shown(found),
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_is_refused_only_for_what_matters_and_cannot_be_set() {
+    fn an_account_is_refused_only_for_a_needed_setting_that_it_may_not_change() {
         let node = Node { user: "u".into(), ..Node::new("h") };
         let correction = |matters, allowed| Correction {
             name: "limit",
@@ -90,10 +90,7 @@ mod tests {
         };
         let refused = |matters, allowed, writes| refusal(&node, &correction(matters, allowed), writes);
         let line = refused(Matters::Everywhere, false, false).unwrap();
-        assert!(
-            line.contains("h:9000: the profile of account u has limit = 7") && line.contains("limit = 0"),
-            "{line}"
-        );
+        assert!(line.contains("the profile of account u has limit = 7") && line.contains("limit = 0"), "{line}");
         assert_eq!(refused(Matters::Everywhere, true, true), None);
         assert_eq!(refused(Matters::Writing, false, false), None);
         assert!(refused(Matters::Writing, false, true).is_some());

@@ -2,6 +2,7 @@
 
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
+use crate::plan::Remark;
 use crate::sql::{DefaultKind, Names, TableDefinition, Unsteady, UnsteadyKind, unsteadiness};
 
 impl Surveyor<'_> {
@@ -76,18 +77,18 @@ impl Surveyor<'_> {
         &self,
         condition: &str,
         mut names: Names,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<(), Vec<Problem>> {
         let asks_clock = unsteadiness(condition, &names);
         names.clock_stands = true;
         match (unsteadiness(condition, &names), asks_clock) {
             (Some(found), _) => Err(vec![self.unsteady("where_condition", "", &found)]),
             (None, Some(clock)) => {
-                remarks.push(format!(
+                remarks.push(Remark::new(format!(
                     "where_condition: {} gives other rows at another time; where the copy runs past that, it fails by its counts. \
                      Write the time itself",
                     clock.word
-                ));
+                )));
                 Ok(())
             }
             (None, None) => Ok(()),

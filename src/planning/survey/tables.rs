@@ -10,7 +10,7 @@ use super::{Holders, Surveyor};
 use crate::client::Error;
 use crate::model::{Cluster, Node};
 use crate::nodes::settings::wanted_for_source;
-use crate::plan::{Reading, computed_columns};
+use crate::plan::{Reading, Remark, computed_columns};
 use crate::sql::{self, Column, DefaultKind, Engine, Relation, Selection, TableDefinition, quote};
 
 /// The number of rows that are converted to test a conversion.
@@ -25,11 +25,8 @@ impl Surveyor<'_> {
         for (shard, (nodes, errors)) in answers.into_iter().enumerate() {
             if nodes.is_empty() {
                 let why = errors.first().map(ToString::to_string).unwrap_or_default();
-                faults.push(Problem::servers(format!(
-                    "cluster {}: no replica of shard {} answers: {why}",
-                    cluster.name,
-                    shard + 1
-                )));
+                let cause = format!("cluster {}: no replica of shard {} answers: {why}", cluster.name, shard + 1);
+                faults.push(Problem::servers(cause).affecting([self.job.name.as_str()]));
             }
             for error in errors {
                 // Report it once for all table jobs.
@@ -45,10 +42,10 @@ impl Surveyor<'_> {
 
     /// Finds the source table on every replica. Returns its definition on the first one, and other definitions that differ in ways that
     /// do not affect its rows.
-    pub(super) async fn source(&self, live: Holders, remarks: &mut Vec<String>) -> Result<SourceTable, Vec<Problem>> {
+    pub(super) async fn source(&self, live: Holders, remarks: &mut Vec<Remark>) -> Result<SourceTable, Vec<Problem>> {
         let mut faults = Vec::new();
         let mut first: Option<(TableDefinition, Arc<Node>)> = None;
-        let mut variants: Vec<(TableDefinition, Arc<Node>)> = Vec::new();
+        let mut variants: Vec<Variant> = Vec::new();
         let mut holders = Vec::new();
         for (shard, nodes) in live.iter().enumerate() {
             let found = join_all(nodes.iter().map(|node| self.pool.client.table(node, &self.job.source))).await;
@@ -62,12 +59,14 @@ impl Surveyor<'_> {
                             faults.push(self.differs(&format!("{of} and {node}: {differs}")));
                         }
                         if *like != definition {
-                            variants.push((definition, node.clone()));
+                            variants.push(Variant { definition, node: node.clone() });
                         }
                         having.push(node.clone());
                     }
                     Ok(None) => {}
-                    Err(error) if error.is_unreachable() => remarks.push(error.to_string()),
+                    Err(error) if error.is_unreachable() => {
+                        remarks.push(Remark::on_node(&error.node, error.without_node()));
+                    }
                     Err(error) => faults.push(self.server_error(&error)),
                 }
             }
@@ -95,8 +94,10 @@ impl Surveyor<'_> {
     /// Checks that the table to create would be the same for every definition of the source table.
     pub(super) fn check_variants(&self, source: &SourceTable) -> Result<(), Vec<Problem>> {
         let SourceTable { definition, node: first, .. } = source;
-        let differing =
-            source.variants.iter().find_map(|(other, node)| Some((table_difference(definition, other, true)?, node)));
+        let differing = source
+            .variants
+            .iter()
+            .find_map(|other| Some((table_difference(definition, &other.definition, true)?, &other.node)));
         differing.map_or(Ok(()), |(how, node)| {
             let line = format!("{} differs between {first} and {node}: {how}", self.job.source);
             Err(vec![self.servers(&format!("{line}. Write <engine>, or make the target table first"))])
@@ -113,12 +114,12 @@ impl Surveyor<'_> {
             match answer {
                 Ok(None) => existing.missing.push(node.clone()),
                 Ok(Some(definition)) => match (&existing.definition, first) {
-                    (Some(like), Some(of)) => {
+                    (Some(like), Some(first)) => {
                         if let Some(difference) =
                             difference(like, &definition).or_else(|| keys_differ(like, &definition))
                         {
                             faults.push(self.servers(&format!(
-                                "{} differs between {of} and {node}: {difference}",
+                                "{} differs between {first} and {node}: {difference}",
                                 self.job.target
                             )));
                         }
@@ -163,7 +164,8 @@ impl Surveyor<'_> {
         match node {
             _ if target.engine.is_merge_tree() => {}
             Some(node) => {
-                return Err(vec![self.servers(&format!("{node}: {name} is a table of engine {engine}: {only}"))]);
+                let problem = self.servers(&format!("{name} is a table of engine {engine}: {only}"));
+                return Err(vec![problem.on_node(node)]);
             }
             None => {
                 return Err(vec![self.task("engine", &format!("{name} would be a table of engine {engine}: {only}"))]);
@@ -182,7 +184,8 @@ impl Surveyor<'_> {
         &self,
         node: &Node,
         reading: &Reading,
-        (source, target): (&TableDefinition, &TableDefinition),
+        source: &TableDefinition,
+        target: &TableDefinition,
         on: Option<&Node>,
     ) -> Result<(), Vec<Problem>> {
         let at = on.map(|node| format!(" on {node}")).unwrap_or_default();
@@ -257,13 +260,13 @@ impl Surveyor<'_> {
     }
 
     /// Returns for each target shard whether one replica is written and the others fetch from it.
-    pub(super) fn replicated(&self, target: &TableDefinition, remarks: &mut Vec<String>) -> Vec<bool> {
+    pub(super) fn replicated(&self, target: &TableDefinition, remarks: &mut Vec<Remark>) -> Vec<bool> {
         let cluster = self.task.target(self.job);
         let engine = target.engine.is_replicated();
         let mut replicated = Vec::new();
         for (at, shard) in cluster.shards.iter().enumerate() {
             if shard.replicas.len() > 1 && shard.internal_replication != engine {
-                remarks.push(format!(
+                remarks.push(Remark::new(format!(
                     "shard {} of cluster {} says internal_replication {}, but {} is {}: {}",
                     at + 1,
                     cluster.name,
@@ -275,7 +278,7 @@ impl Surveyor<'_> {
                     } else {
                         "only one replica gets rows"
                     }
-                ));
+                )));
             }
             replicated.push(shard.internal_replication || engine);
         }
@@ -290,9 +293,15 @@ pub(super) struct SourceTable {
     /// The first node.
     pub(super) node: Arc<Node>,
     /// Differing definitions on other nodes.
-    pub(super) variants: Vec<(TableDefinition, Arc<Node>)>,
+    pub(super) variants: Vec<Variant>,
     /// The nodes of each shard that have the table.
     pub(super) holders: Holders,
+}
+
+/// A definition of the source table that differs from the one on the first node.
+pub(super) struct Variant {
+    pub(super) definition: TableDefinition,
+    pub(super) node: Arc<Node>,
 }
 
 /// The existing target table.

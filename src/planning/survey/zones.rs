@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
-use crate::plan::Matched;
+use crate::plan::{Matched, Remark};
 use crate::sql::{
     self, Column, DefaultKind, TableDefinition, TimedColumn, TimedColumns, columns_without_zone,
     conversion_depends_on_zone, quote, zone_dependence,
@@ -79,7 +79,7 @@ impl Surveyor<'_> {
         source: &TableDefinition,
         target: &TableDefinition,
         matched: Matched,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<Matched, Vec<Problem>> {
         if !zones.differ() {
             return Ok(matched);
@@ -95,7 +95,7 @@ impl Surveyor<'_> {
         if !faults.is_empty() {
             return Err(faults);
         }
-        self.keys_in_zones(zones, (raw, target), matched, remarks)
+        self.keys_in_zones(zones, raw, target, matched, remarks)
     }
 
     /// Returns the conversions and computed columns whose values depend on the zone.
@@ -112,9 +112,12 @@ impl Surveyor<'_> {
             target.columns.iter().filter(|c| !matches!(c.default_kind, DefaultKind::Alias | DefaultKind::Ephemeral));
         for column in stored {
             let why = match source.column(&column.name) {
-                Some(there) if column.default_kind.is_inserted() || carries => {
-                    conversion_depends_on_zone(&there.type_name, &column.type_name).then(|| {
-                        format!("it is {} there and {} here, and is converted", there.type_name, column.type_name)
+                Some(source_column) if column.default_kind.is_inserted() || carries => {
+                    conversion_depends_on_zone(&source_column.type_name, &column.type_name).then(|| {
+                        format!(
+                            "it is {} there and {} here, and is converted",
+                            source_column.type_name, column.type_name
+                        )
                     })
                 }
                 _ => zone_dependence(&column.default_expression, raw).map(|word| format!("it is computed from {word}")),
@@ -135,9 +138,10 @@ impl Surveyor<'_> {
     fn keys_in_zones(
         &self,
         zones: &Zones,
-        (mut seen, target): (TimedColumns, &TableDefinition),
+        mut seen: TimedColumns,
+        target: &TableDefinition,
         matched: Matched,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Remark>,
     ) -> Result<Matched, Vec<Problem>> {
         for column in &target.columns {
             seen.insert(column.name.clone(), timed_column(column));
@@ -171,13 +175,13 @@ impl Surveyor<'_> {
             return Err(faults);
         }
         let shown: Vec<&str> = dependent.iter().map(|(shown, ..)| shown.as_str()).collect();
-        remarks.push(format!(
+        remarks.push(Remark::new(format!(
             "{} is computed in the target's time zone {}, since the servers' zones differ: {}. The source cannot skip rows by it, \
              and reads the whole table for each batch: large batch_bytes make it faster",
             shown.join(" and "),
             zones.target.as_deref().unwrap_or("?"),
             zones.listed()
-        ));
+        )));
         Ok(matched)
     }
 }

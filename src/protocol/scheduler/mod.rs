@@ -33,7 +33,8 @@ use super::table_records::{Next, TableRecords};
 use crate::model::AttemptNo;
 use crate::protocol::GroupRef;
 
-pub use table::{Preferences, groups};
+pub use table::groups;
+pub(crate) use table::{PiecePreference, Preferences};
 use table::{Rank, Table};
 
 /// The largest number of groups that are read together.
@@ -41,7 +42,7 @@ const MAX_GROUPS_PER_READ: usize = 64;
 
 /// The scheduler of one worker. It must be told of every record and claim that the worker sees.
 #[derive(Debug, Default)]
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     tables: Vec<Table>,
     /// The jobs that any worker has claimed.
     claimed_jobs: HashSet<Job>,
@@ -74,7 +75,7 @@ enum PieceStatus {
 
 impl Scheduler {
     /// Returns the scheduler of a worker that has read these records. `preferences` are by table job.
-    pub fn new(by_table: &[TableRecords], preferences: &[Preferences], worker: &str) -> Self {
+    pub(crate) fn new(by_table: &[TableRecords], preferences: &[Preferences], worker: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         worker.hash(&mut hasher);
         let worker_hash = hasher.finish();
@@ -100,7 +101,7 @@ impl Scheduler {
     }
 
     /// Updates the state from the records of a group.
-    pub fn update_group(&mut self, by_table: &[TableRecords], group: GroupRef) {
+    pub(crate) fn update_group(&mut self, by_table: &[TableRecords], group: GroupRef) {
         let Some(table) = self.tables.get_mut(group.table) else { return };
         let records = &by_table[group.table];
         for piece in table.groups[group.group].pieces.clone() {
@@ -128,7 +129,7 @@ impl Scheduler {
     }
 
     /// Updates the state from the record of a batch.
-    pub fn update_batch(&mut self, by_table: &[TableRecords], batch: BatchRef) {
+    pub(crate) fn update_batch(&mut self, by_table: &[TableRecords], batch: BatchRef) {
         let Some(table) = self.tables.get_mut(batch.table) else { return };
         let records = &by_table[batch.table];
         let generation = records.batches[batch.index].generation;
@@ -144,7 +145,7 @@ impl Scheduler {
     }
 
     /// Updates the state from the list of all claims.
-    pub fn update_claims(&mut self, by_table: &[TableRecords], claims: HashSet<Job>) {
+    pub(crate) fn update_claims(&mut self, by_table: &[TableRecords], claims: HashSet<Job>) {
         let before = std::mem::replace(&mut self.claimed_jobs, claims);
         let gone: Vec<Job> = before.difference(&self.claimed_jobs).copied().collect();
         for job in gone {
@@ -170,12 +171,12 @@ impl Scheduler {
     }
 
     /// Marks a job as claimed, by this worker or another.
-    pub fn claimed(&mut self, job: Job) {
+    pub(crate) fn claimed(&mut self, job: Job) {
         self.claimed_jobs.insert(job);
     }
 
     /// Marks a claim of this worker as given back.
-    pub fn released(&mut self, by_table: &[TableRecords], job: Job) {
+    pub(crate) fn released(&mut self, by_table: &[TableRecords], job: Job) {
         self.claimed_jobs.remove(&job);
         let Some(group) = self.group_of(job) else { return };
         if let (Job::Copy(_), Some(batch)) = (job, self.tables[group.table].groups[group.group].large) {
@@ -186,7 +187,7 @@ impl Scheduler {
 
     /// Updates the state after these groups were read together with their batches and all claims. The best group with
     /// work left becomes the current group.
-    pub fn groups_read(&mut self, by_table: &[TableRecords], groups: &[GroupRef]) {
+    pub(crate) fn groups_read(&mut self, by_table: &[TableRecords], groups: &[GroupRef]) {
         let mut found: Vec<GroupRef> = Vec::new();
         for group in groups {
             let ranked = self.ranked(*group);
@@ -212,7 +213,7 @@ impl Scheduler {
     }
 
     /// Returns what to do now.
-    pub fn next(&mut self, by_table: &[TableRecords]) -> Next {
+    pub(crate) fn next(&mut self, by_table: &[TableRecords]) -> Next {
         for (table, state) in self.tables.iter().enumerate() {
             let ready = state.ready.iter().map(|batch| BatchRef { table, index: *batch });
             let mut jobs = ready.filter(|batch| !self.waits_for_other_jobs(by_table, *batch)).map(Job::Publish);

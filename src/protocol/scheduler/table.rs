@@ -39,16 +39,25 @@ pub fn groups(pieces_of: &[Range<usize>]) -> Vec<Range<usize>> {
     groups
 }
 
+/// The preference of a worker for a piece: near pieces come first, then large ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PiecePreference {
+    /// Whether a source of the piece is on the worker's own host.
+    pub(crate) near: bool,
+    /// The rows of the piece.
+    pub(crate) rows: u64,
+}
+
 /// The preferences of a worker for one table job.
 #[derive(Debug, Clone, Default)]
-pub struct Preferences {
+pub(crate) struct Preferences {
     /// Bytes of each batch.
-    pub bytes: Vec<u64>,
-    /// For each piece: whether its source is on the worker's own host, and its rows.
-    pub pieces: Vec<(bool, u64)>,
+    pub(crate) bytes: Vec<u64>,
+    /// The preference for each piece.
+    pub(crate) pieces: Vec<PiecePreference>,
     /// For each batch: the batches of other table jobs that must be published before it. A list that is too short
     /// means none.
-    pub after: Vec<Vec<BatchRef>>,
+    pub(crate) after: Vec<Vec<BatchRef>>,
 }
 
 /// The rank of a group: the largest batches first, table by table; all groups of a large batch together; a different
@@ -89,25 +98,25 @@ impl Table {
         let ranges = groups(&records.pieces_of);
         let bytes = |batch: usize| preferences.bytes.get(batch).copied().unwrap_or(0);
         let size = |batch: usize| Reverse(u64::BITS - bytes(batch).leading_zeros());
-        let group = |(at, pieces): (usize, Range<usize>)| {
+        let group = |(index, pieces): (usize, Range<usize>)| {
             let first = records.batch_of[pieces.start];
             let large = (records.pieces_of[first].len() > pieces.len()).then_some(first);
             let mut order: Vec<usize> = pieces.clone().collect();
             let preference = |piece: &usize| preferences.pieces.get(*piece).copied().unwrap_or_default();
             order.sort_by_key(|piece| {
-                let (batch, (near, rows)) = (records.batch_of[*piece], preference(piece));
+                let (batch, PiecePreference { near, rows }) = (records.batch_of[*piece], preference(piece));
                 (size(batch), batch, !near, Reverse(rows))
             });
             let largest = order.first().map_or(Reverse(0), |piece| size(records.batch_of[*piece]));
             // All groups of a large batch stay together. The rest is random, and different for each worker.
             let batch_key = (table, large.unwrap_or(usize::MAX));
-            let random = (at as u64 ^ worker_hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let random = (index as u64 ^ worker_hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             Group { pieces, large, rank: (largest, batch_key, random), order }
         };
         let groups: Vec<Group> = ranges.into_iter().enumerate().map(group).collect();
         let mut group_of = vec![0; records.pieces.len()];
-        for (at, group) in groups.iter().enumerate() {
-            group_of[group.pieces.clone()].fill(at);
+        for (index, group) in groups.iter().enumerate() {
+            group_of[group.pieces.clone()].fill(index);
         }
         let first_group_of =
             records.pieces_of.iter().map(|pieces| group_of.get(pieces.start).copied().unwrap_or(0)).collect();

@@ -57,7 +57,7 @@ fn next(scheduler: &mut Scheduler, records: &TableRecords) -> Next {
             other => return other,
         }
     }
-    panic!("it looks for ever: {scheduler:?}");
+    panic!("the scheduler reads for ever: {scheduler:?}");
 }
 
 /// Returns the order in which a single worker does all jobs.
@@ -84,7 +84,7 @@ fn all(records: &mut TableRecords, scheduler: &mut Scheduler) -> Vec<Job> {
 }
 
 #[test]
-fn a_batch_is_published_when_every_piece_of_it_is_copied_and_not_before() {
+fn a_batch_is_published_only_after_all_its_pieces_are_copied() {
     let mut half = records(&[2]);
     half.pieces[0].state = copied();
     assert_eq!(next(&mut scheduler(&half), &half), Next::Claim(piece(1)));
@@ -96,7 +96,7 @@ fn a_batch_is_published_when_every_piece_of_it_is_copied_and_not_before() {
 }
 
 #[test]
-fn what_a_dead_worker_left_is_taken_over() {
+fn the_piece_of_a_dead_worker_is_taken_over() {
     let mut left = records(&[1]);
     left.pieces[0].state = PieceState::Running { worker: "gone".into() };
     let mut scheduler = scheduler(&left);
@@ -107,7 +107,7 @@ fn what_a_dead_worker_left_is_taken_over() {
 }
 
 #[test]
-fn what_was_copied_for_lost_nodes_is_copied_again() {
+fn pieces_that_were_copied_to_lost_nodes_are_copied_again() {
     let mut moved = records(&[2]);
     moved.pieces.iter_mut().for_each(|piece| (piece.state, piece.attempt) = (copied(), AttemptNo(1)));
     let mut scheduler = scheduler(&moved);
@@ -120,14 +120,14 @@ fn what_was_copied_for_lost_nodes_is_copied_again() {
 }
 
 #[test]
-fn who_knows_of_newer_target_nodes_is_asked_which() {
+fn a_piece_with_newer_target_nodes_makes_the_scheduler_read_its_group() {
     let mut old = records(&[1]);
     old.pieces[0].generation = Generation(1);
     assert_eq!(scheduler(&old).next(std::slice::from_ref(&old)), Next::ReadGroups(vec![group(0)]));
 }
 
 #[test]
-fn a_failed_piece_keeps_its_batch_from_being_published_and_the_task_from_being_finished() {
+fn a_failed_piece_prevents_the_publication_of_its_batch_and_the_end_of_the_task() {
     let mut failed = records(&[2]);
     failed.pieces[0].state = PieceState::Failed { error: "e".into(), transient: true };
     failed.pieces[1].state = copied();
@@ -151,7 +151,7 @@ fn the_largest_batch_comes_first_and_each_is_finished_before_the_next_begins() {
 }
 
 #[test]
-fn a_worker_goes_where_nobody_is_and_helps_others_in_the_end() {
+fn a_worker_prefers_batches_without_workers_and_helps_others_at_the_end() {
     let three = records(&[2, 2, 2]);
     let mut scheduler = scheduler(&three);
     let by_table = std::slice::from_ref(&three);
@@ -165,7 +165,7 @@ fn a_worker_goes_where_nobody_is_and_helps_others_in_the_end() {
 }
 
 #[test]
-fn who_copies_the_last_piece_of_a_large_batch_finds_it_copied() {
+fn the_worker_of_the_last_piece_publishes_a_large_batch() {
     let mut large = records(&[6, 6]);
     let mut scheduler = scheduler(&large);
     // Other workers have copied the rest, and this one has not seen it.
@@ -181,7 +181,7 @@ fn who_copies_the_last_piece_of_a_large_batch_finds_it_copied() {
 }
 
 #[test]
-fn groups_hold_whole_small_batches_or_a_part_of_a_large_one() {
+fn a_group_holds_whole_small_batches_or_a_part_of_a_large_batch() {
     let groups_of = |sizes: &[usize]| groups(&records(sizes).pieces_of);
     assert_eq!(groups_of(&[1, 1, 1, 5, 2]), [0..2, 2..3, 3..5, 5..7, 7..8, 8..10]);
     let many = groups_of(&[100; 3000]);
@@ -190,31 +190,32 @@ fn groups_hold_whole_small_batches_or_a_part_of_a_large_one() {
 }
 
 #[test]
-fn a_batch_waits_for_those_of_other_jobs_that_fill_its_partitions_and_not_for_ever() {
+fn a_batch_waits_for_batches_of_other_jobs_with_the_same_partitions_until_they_end() {
     let mut by_table = [records(&[1]), records(&[1, 1])];
     by_table.iter_mut().flat_map(|records| &mut records.pieces).for_each(|piece| piece.state = copied());
     let batch = |table, batch| BatchRef { table, index: batch };
     let after = Preferences { after: vec![vec![batch(0, 0)]], ..Preferences::default() };
-    let unvisited = |by_table: &[TableRecords]| Scheduler::new(by_table, &[Preferences::default(), after.clone()], "w");
-    let mut scheduler = unvisited(&by_table);
+    let new_scheduler =
+        |by_table: &[TableRecords]| Scheduler::new(by_table, &[Preferences::default(), after.clone()], "w");
+    let mut scheduler = new_scheduler(&by_table);
     assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(batch(0, 0))));
     scheduler.claimed(Job::Publish(batch(0, 0)));
     assert_eq!(
         scheduler.next(&by_table),
         Next::Claim(Job::Publish(batch(1, 1))),
-        "which has no partition of the first"
+        "this batch has no partition of the first one"
     );
     scheduler.claimed(Job::Publish(batch(1, 1)));
     assert_eq!(scheduler.next(&by_table), Next::Wait);
-    // Others have published the first: the end of their claim is seen, and who tries to claim it sees the record.
+    // Another worker has published the first batch. This worker sees the end of its claim, claims the batch and reads the record.
     scheduler.update_claims(&by_table, HashSet::from([Job::Publish(batch(1, 1))]));
     assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(batch(0, 0))));
     by_table[0].batches[0].state = BatchState::Done(Published::default());
     scheduler.update_batch(&by_table, batch(0, 0));
     assert_eq!(scheduler.next(&by_table), Next::Claim(Job::Publish(batch(1, 0))));
-    // The first has failed: nothing is left to do for the one behind it.
+    // The first batch has failed: the batch that waits for it cannot be published.
     by_table[0].batches[0].state =
         BatchState::Failed { error: "e".into(), transient: true, before: std::collections::BTreeMap::new() };
     by_table[1].batches[1].state = BatchState::Done(Published::default());
-    assert_eq!(unvisited(&by_table).next(&by_table), Next::Stuck);
+    assert_eq!(new_scheduler(&by_table).next(&by_table), Next::Stuck);
 }

@@ -6,7 +6,7 @@ use super::super::leftovers::size;
 use super::{CheckReport, Finding, Level, Topic};
 use crate::client::Mutation;
 use crate::model::counted;
-use crate::operations::check::{Expiry, NodeFacts, Observed, PlanFacts, TableFacts, TargetFacts};
+use crate::operations::check::{Expiry, NodeFacts, Observed, PlanFacts, PolicyDisks, TableFacts, TargetFacts};
 use crate::planning::errors::{Problem, ProblemKind};
 use crate::sql::canonical_zone;
 use crate::task::IfTargetNotEmpty;
@@ -15,7 +15,7 @@ use crate::task::IfTargetNotEmpty;
 const MAX_CLOCK_SECONDS: i64 = 5;
 
 /// Returns the findings that follow from the facts.
-pub fn judge(observed: &Observed) -> CheckReport {
+pub(crate) fn judge(observed: &Observed) -> CheckReport {
     let mut findings = Findings { observed, all: Vec::new() };
     findings.add_task();
     findings.add_nodes();
@@ -56,18 +56,16 @@ impl<'a> Findings<'a> {
         self.all.push(Finding { level, about, node, table, what: what.into(), todo });
     }
 
-    /// Adds a sentence of the survey or the planner. Such a sentence begins with its node, if it has one.
-    fn add_sentence(&mut self, level: Level, about: Topic, line: &str, table: Option<&str>) {
-        let table = table.map(str::to_owned);
-        let addresses = self.observed.nodes.iter().map(|facts| facts.node.address());
-        let found = addresses.filter_map(|node| Some((line.strip_prefix(&format!("{node}: "))?, node))).next();
-        let (what, node) = found.map_or((line, None), |(rest, node)| (rest, Some(node)));
-        self.all.push(Finding { level, about, node, table, what: what.to_owned(), todo: None });
+    /// Adds a problem of the servers that the survey or the planner found.
+    fn add_problem(&mut self, about: Topic, problem: &Problem, table: Option<&str>) {
+        let subject = Subject { node: problem.node.clone(), table };
+        self.add(Level::Fault, about, subject, problem.without_subject().to_string(), None);
     }
 
     /// Adds a question that a server did not answer.
     fn add_unanswered(&mut self, about: Topic, error: &crate::client::Error, table: Option<&str>) {
-        self.add_sentence(Level::Warning, about, &error.to_string(), table);
+        let subject = Subject { node: Some(error.node.clone()), table };
+        self.add(Level::Warning, about, subject, error.without_node(), None);
     }
 
     fn add_task(&mut self) {
@@ -90,7 +88,7 @@ impl<'a> Findings<'a> {
             ProblemKind::Task => self.add(Level::Fault, Topic::Task, NO_SUBJECT, fault.to_string(), None),
             ProblemKind::Servers => {
                 let topic = if fault.table.is_some() { Topic::Table } else { Topic::Server };
-                self.add_sentence(Level::Fault, topic, &fault.without_table().to_string(), fault.table.as_deref());
+                self.add_problem(topic, fault, fault.table.as_deref());
             }
         }
     }
@@ -107,13 +105,7 @@ impl<'a> Findings<'a> {
                 // If no replica of a shard answers, the survey reports that.
                 Err(error) if nodes.iter().filter(answers).any(|other| other.shard == facts.shard) => {
                     let todo = Some("The copy goes on without this replica");
-                    self.add(
-                        Level::Warning,
-                        Topic::Server,
-                        subject(),
-                        without_node(&error.to_string(), &facts.node.address()),
-                        todo,
-                    );
+                    self.add(Level::Warning, Topic::Server, subject(), error.without_node(), todo);
                     continue;
                 }
                 Err(_) => continue,
@@ -201,15 +193,17 @@ impl<'a> Findings<'a> {
 
     fn add_table(&mut self, facts: &'a TableFacts) {
         let table = Some(facts.name.as_str());
-        for line in &facts.remarks {
-            self.add_sentence(Level::Remark, Topic::Table, line, table);
+        for remark in &facts.remarks {
+            let subject = Subject { node: remark.node.clone(), table };
+            self.add(Level::Remark, Topic::Table, subject, remark.without_node(), None);
         }
         match &facts.plan {
             PlanFacts::Fresh(plan) => {
                 // The planner's remarks that follow those of the survey concern partitions.
-                for line in plan.remarks.iter().skip(facts.remarks.len()) {
+                for remark in plan.remarks.iter().skip(facts.remarks.len()) {
                     let level = if facts.policy == IfTargetNotEmpty::Skip { Level::Remark } else { Level::Warning };
-                    self.add_sentence(level, Topic::Partitions, line, table);
+                    let subject = Subject { node: remark.node.clone(), table };
+                    self.add(level, Topic::Partitions, subject, remark.without_node(), None);
                 }
                 let rows: u64 = plan.partitions.iter().map(|partition| partition.rows).sum();
                 let (partitions, pieces) = (plan.partitions.len(), plan.pieces.len());
@@ -231,7 +225,7 @@ impl<'a> Findings<'a> {
                 self.add(Level::Remark, Topic::Partitions, Subject { node: None, table }, what, None);
             }
             PlanFacts::Refused(fault) if fault.kind == ProblemKind::Servers => {
-                self.add_sentence(Level::Fault, Topic::Partitions, &fault.without_table().to_string(), table);
+                self.add_problem(Topic::Partitions, fault, table);
             }
             PlanFacts::Refused(fault) => self.add_fault(fault),
             PlanFacts::Unread(error) => {
@@ -273,8 +267,11 @@ impl<'a> Findings<'a> {
         }
         match &target.rights {
             Ok(rights) => {
-                let missing: Vec<&str> =
-                    rights.iter().filter(|(_, given)| *given == Some(false)).map(|(right, _)| right.words()).collect();
+                let missing: Vec<&str> = rights
+                    .iter()
+                    .filter(|right| right.given == Some(false))
+                    .map(|right| right.privilege.words())
+                    .collect();
                 if !missing.is_empty() {
                     let (missing, user, database) = (missing.join(", "), &target.node.user, &facts.target.database);
                     let what = format!("user {user} lacks {missing} on {database}.*");
@@ -310,18 +307,18 @@ impl<'a> Findings<'a> {
 
     /// Reports the shards that would get few rows.
     fn add_uneven_shards(&mut self, facts: &TableFacts) {
-        let Some((sharding, spread)) = &facts.spread else { return };
-        let thin = spread.thin(sharding);
-        if thin.is_empty() {
+        let Some(spread) = &facts.spread else { return };
+        let small = spread.shards_below_half();
+        if small.is_empty() {
             return;
         }
         let shards = spread.shards.iter().enumerate().map(|(shard, rows)| format!("shard {} {rows}", shard + 1));
         let what = format!(
             "by sharding key {} rows spread unevenly over the target's shards: of {} that were looked at, {} would get less than \
              half of a fair share ({})",
-            sharding.key,
+            spread.sharding.key,
             counted(spread.rows as usize, "row"),
-            counted(thin.len(), "shard"),
+            counted(small.len(), "shard"),
             shards.collect::<Vec<_>>().join(", ")
         );
         let todo =
@@ -368,7 +365,7 @@ impl<'a> Findings<'a> {
             for target in &facts.targets {
                 let address = target.node.address();
                 match &target.disks {
-                    Ok(Some((policy, disks))) => {
+                    Ok(Some(PolicyDisks { policy, disks })) => {
                         let free = disks.iter().fold(0u64, |free, disk| free.saturating_add(disk.free));
                         let disk_space = disks_of_nodes.entry((address, policy)).or_insert((0, free));
                         disk_space.0 =
@@ -435,11 +432,6 @@ impl Side {
             Self::Target => "It is about rows that are there already; what is copied is not changed by it",
         }
     }
-}
-
-/// Returns an error's text without the node that it begins with.
-fn without_node<'t>(text: &'t str, node: &str) -> &'t str {
-    text.strip_prefix(node).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::super::CheckResult;
 use super::*;
 use crate::client::{Disk, Error, Kind};
 use crate::model::{Node, TableName};
-use crate::operations::check::{About as Answer, KeeperFacts, Left, SourceFacts};
+use crate::operations::check::{About as Answer, GivenRight, KeeperFacts, Left, ShardName, SourceFacts};
 use crate::planning::errors::Problem;
 use crate::protocol::TaskId;
 use crate::sql::Privilege;
@@ -21,7 +21,7 @@ fn answering(host: &str, shard: usize, ahead: i64) -> NodeFacts {
     let zones = vec!["UTC".to_owned()];
     let about =
         Answer { version: "18.16.1".into(), zones, ahead: Ok(ahead), guards_drops: false, left: Ok(Vec::new()) };
-    NodeFacts { node: node(host), shard: ("c".into(), shard), about: Ok(about) }
+    NodeFacts { node: node(host), shard: ShardName { cluster: "c".into(), number: shard }, about: Ok(about) }
 }
 
 fn target(host: &str, free: Option<u64>) -> TargetFacts {
@@ -32,7 +32,7 @@ fn target(host: &str, free: Option<u64>) -> TargetFacts {
         mutations: Ok(Vec::new()),
         views: Ok(Vec::new()),
         rights: Ok(Vec::new()),
-        disks: Ok(free.map(|free| ("default".into(), vec![disk(free)]))),
+        disks: Ok(free.map(|free| PolicyDisks { policy: "default".into(), disks: vec![disk(free)] })),
     }
 }
 
@@ -42,7 +42,7 @@ fn table(name: &str, targets: Vec<TargetFacts>) -> TableFacts {
         target: TableName::new("d", name),
         policy: IfTargetNotEmpty::Fail,
         remarks: Vec::new(),
-        plan: PlanFacts::Refused(Problem::servers("t:9000: rows are there").in_table(name)),
+        plan: PlanFacts::Refused(Problem::servers("rows are there").in_table(name).on_node("t:9000")),
         targets,
         sources: Vec::new(),
         needed: Ok(vec![500]),
@@ -73,17 +73,17 @@ fn time_zones_are_compared_by_their_rules_and_not_by_their_names() {
         about(&Observed { nodes, ..Observed::default() }, Topic::Clock)
     };
     assert_eq!(zones(["UTC", "Etc/UTC"]), []);
-    let told = "time zones differ: Europe/London: b:9000; UTC: a:9000".to_owned();
-    assert_eq!(zones(["UTC", "Europe/London"]), [(Level::Warning, told)]);
+    let expected = "time zones differ: Europe/London: b:9000; UTC: a:9000".to_owned();
+    assert_eq!(zones(["UTC", "Europe/London"]), [(Level::Warning, expected)]);
 }
 
 #[test]
-fn a_sentence_of_the_survey_is_taken_to_its_table_and_node() {
+fn a_problem_of_the_survey_is_shown_with_its_table_and_node() {
     let observed = Observed {
         jobs: vec!["hits".into()],
         nodes: vec![answering("a", 1, 0)],
         faults: vec![
-            Problem::servers("a:9000: no such thing").in_table("hits"),
+            Problem::servers("no such thing").in_table("hits").on_node("a:9000"),
             Problem::servers("cluster c: no replica of shard 2 answers: b:9000: refused"),
         ],
         ..Observed::default()
@@ -98,15 +98,19 @@ fn a_sentence_of_the_survey_is_taken_to_its_table_and_node() {
 }
 
 #[test]
-fn a_fault_of_the_task_outweighs_those_of_the_world() {
+fn a_fault_of_the_task_decides_the_verdict_over_faults_of_servers() {
     let faults = vec![Problem::servers("x"), Problem::task("no").in_table("hits").at_element("engine")];
     assert_eq!(judge(&Observed { faults, ..Observed::default() }).verdict, CheckResult::TaskWrong);
     assert_eq!(judge(&Observed::default()).verdict, CheckResult::Clear);
 }
 
 #[test]
-fn a_silent_replica_beside_a_live_one_is_a_warning_and_a_clock_is_from_five_seconds_on() {
-    let silent = |shard| NodeFacts { node: node("b"), shard: ("c".into(), shard), about: Err(error("b")) };
+fn a_silent_replica_and_a_clock_difference_of_five_seconds_are_warnings() {
+    let silent = |shard| NodeFacts {
+        node: node("b"),
+        shard: ShardName { cluster: "c".into(), number: shard },
+        about: Err(error("b")),
+    };
     let observed =
         |shard, ahead| Observed { nodes: vec![answering("a", 1, ahead), silent(shard)], ..Observed::default() };
     let beside = lines(&observed(1, -5));
@@ -118,27 +122,28 @@ fn a_silent_replica_beside_a_live_one_is_a_warning_and_a_clock_is_from_five_seco
 }
 
 #[test]
-fn tables_need_room_together() {
-    let rooms = |free| {
+fn the_disk_space_for_all_tables_is_added_up() {
+    let disk_findings = |free| {
         let tables = vec![table("a", vec![target("t", free)]), table("b", vec![target("t", free)])];
         about(&Observed { tables, ..Observed::default() }, Topic::Disk)
     };
-    assert_eq!(rooms(Some(1200)), []);
-    assert!(matches!(&rooms(Some(1199))[..], [(Level::Warning, _)]));
-    assert!(matches!(&rooms(Some(999))[..], [(Level::Fault, what)] if what.contains("999 bytes free")));
+    assert_eq!(disk_findings(Some(1200)), []);
+    assert!(matches!(&disk_findings(Some(1199))[..], [(Level::Warning, _)]));
+    assert!(matches!(&disk_findings(Some(999))[..], [(Level::Fault, what)] if what.contains("999 bytes free")));
     assert!(
-        matches!(&rooms(None)[..], [(Level::Remark, what)] if what.contains("not known") && what.contains("t:9000"))
+        matches!(&disk_findings(None)[..], [(Level::Remark, what)] if what.contains("not known") && what.contains("t:9000"))
     );
 }
 
 #[test]
-fn what_a_target_lacks_or_has_too_much_of_is_told() {
-    let mut at = target("t", Some(u64::MAX));
-    at.rights =
-        Ok(vec![(Privilege::Insert, Some(false)), (Privilege::Select, Some(true)), (Privilege::DropTable, None)]);
-    at.views = Ok(vec![TableName::new("d", "mv")]);
-    at.mutations = Err(error("t"));
-    let mut facts = table("hits", vec![at]);
+fn missing_privileges_views_and_mutations_are_reported() {
+    let mut facts_of_target = target("t", Some(u64::MAX));
+    let right = |(privilege, given)| GivenRight { privilege, given };
+    let rights = [(Privilege::Insert, Some(false)), (Privilege::Select, Some(true)), (Privilege::DropTable, None)];
+    facts_of_target.rights = Ok(rights.map(right).into());
+    facts_of_target.views = Ok(vec![TableName::new("d", "mv")]);
+    facts_of_target.mutations = Err(error("t"));
+    let mut facts = table("hits", vec![facts_of_target]);
     facts.expiry = Expiry::Rows(7);
     let mutation = Mutation { id: "m_1".into(), command: "DELETE WHERE 1".into(), failure: "no disk".into() };
     facts.sources = vec![SourceFacts { node: node("s"), mutations: Ok(vec![mutation]) }];
@@ -157,7 +162,7 @@ fn what_a_target_lacks_or_has_too_much_of_is_told() {
 }
 
 #[test]
-fn what_others_left_comes_with_the_command_that_looks_at_it() {
+fn leftovers_of_other_tasks_are_shown_with_the_cleanup_command() {
     let task = TaskId("0123456789ab".into());
     let left = |own| Left { task: task.clone(), own, tables: 2, statements: 1 };
     let observed = |own, path: Option<&str>| {
@@ -177,15 +182,15 @@ fn what_others_left_comes_with_the_command_that_looks_at_it() {
         };
         Observed { nodes, keeper: Some(keeper), ..Observed::default() }
     };
-    let told = |own, path| lines(&observed(own, path)).into_iter().find(|line| line.contains("0123456789ab")).unwrap();
-    assert!(told(false, Some("/y")).contains("2 tables and 1 running statement of another task (0123456789ab at /y)"));
-    assert!(told(false, Some("/y")).contains("cleanup --task-path /y"));
-    assert!(told(false, None).contains("--task-id 0123456789ab"));
-    assert!(told(true, None).starts_with("remark"), "{}", told(true, None));
+    let line = |own, path| lines(&observed(own, path)).into_iter().find(|line| line.contains("0123456789ab")).unwrap();
+    assert!(line(false, Some("/y")).contains("2 tables and 1 running statement of another task (0123456789ab at /y)"));
+    assert!(line(false, Some("/y")).contains("cleanup --task-path /y"));
+    assert!(line(false, None).contains("--task-id 0123456789ab"));
+    assert!(line(true, None).starts_with("remark"), "{}", line(true, None));
 }
 
 #[test]
-fn the_json_has_what_its_documentation_says() {
+fn the_json_has_the_documented_fields() {
     let observed = Observed { faults: vec![Problem::servers("x")], ..Observed::default() };
     let json = serde_json::to_value(judge(&observed)).unwrap();
     let expected = serde_json::json!({
@@ -195,13 +200,13 @@ fn the_json_has_what_its_documentation_says() {
     assert_eq!(json, expected);
 }
 
-/// What servers of 18.16 cannot be made to show: asked of the double, from the question to the finding.
+/// Servers of 18.16 do not report these facts, so the double answers. Covers all steps from the question to the finding.
 #[tokio::test]
 async fn a_full_disk_and_a_fast_clock_are_found() {
     use crate::client::memory::MemoryServerClient;
     use crate::client::{ServerClient, Settings};
     use crate::operations::check::{Request, observe};
-    use crate::task::GivenSecrets;
+    use crate::task::{GivenSecrets, TaskText};
 
     let memory = MemoryServerClient::new();
     for host in ["s", "t"] {
@@ -225,11 +230,11 @@ async fn a_full_disk_and_a_fast_clock_are_found() {
     for (free, expected) in [(5000, None), (1100, Some(Level::Warning)), (900, Some(Level::Fault))] {
         memory.set_disks(&node("t"), vec![Disk { name: "default".into(), free, total: 5000 }]);
         let request = Request {
-            coordinator: None,
+            location: None,
             client: Arc::new(memory.clone()),
             inspector: Arc::new(memory.clone()),
             secrets: Arc::new(GivenSecrets::default()),
-            description: Some((xml.clone(), "task.xml".into())),
+            description: Some(TaskText::new(xml.clone(), "task.xml")),
             host: String::new(),
         };
         let observed = observe(&request).await.unwrap();
@@ -240,5 +245,5 @@ async fn a_full_disk_and_a_fast_clock_are_found() {
         let has = lines(&observed);
         assert!(has.iter().any(|line| line.contains("1 partition with 100 rows")), "{has:?}");
     }
-    assert_eq!(memory.tables(&node("t")), [], "a check makes nothing");
+    assert_eq!(memory.tables(&node("t")), [], "a check creates nothing");
 }

@@ -9,16 +9,16 @@ use serde::Serialize;
 
 use crate::model::{counted, one_line, sentence};
 
-pub use judge::judge;
+pub(crate) use judge::judge;
 
 /// The findings of `check`. As JSON: `{"verdict": …, "findings": [{"level", "about", "node"?, "table"?, "what",
 /// "todo"?}, …]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// The result that a run would have.
-    pub verdict: CheckResult,
+    pub(crate) verdict: CheckResult,
     /// The findings, the worst first.
-    pub findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// The result that a run would have.

@@ -1,88 +1,36 @@
-//! The speed and the times of a copy. They come from the records of pieces and batches, so they cover all workers and
-//! earlier runs. Moments are by the clocks of the workers that recorded them.
+//! The speed of a copy over its time. It comes from what is recorded of pieces, so it covers all workers and earlier
+//! runs. Moments are by the clocks of the workers that recorded them.
 
 use serde::Serialize;
 
-use crate::plan::TablePlan;
-use crate::protocol::{BatchState, TableRecords};
-use crate::report::moment::Moment;
+use super::super::moment::Moment;
+use super::super::state::{TableModel, TaskModel};
 
 /// The highest number of equal stretches of time that a copy is cut into.
 const MAX_STRETCHES: u64 = 60;
 
-/// The time that workers spent on each activity, in milliseconds of all jobs together: four pieces at once take four
-/// seconds per second. Only successful attempts count.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Spent {
-    /// Waiting for servers to be free for another piece.
-    pub waiting: u64,
-    /// Creating staging tables and moving rows into them.
-    pub transferring: u64,
-    /// Counting and comparing staged rows and published rows.
-    pub verifying: u64,
-    /// Gathering staged rows and publishing them.
-    pub publishing: u64,
-}
-
 /// The copied bytes over time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Throughput {
+pub(crate) struct Throughput {
     /// When the first copied piece began.
-    pub began: Moment,
+    pub(crate) began: Moment,
     /// When the last copied piece ended.
-    pub ended: Moment,
+    pub(crate) ended: Moment,
     /// The length of a stretch, in milliseconds.
-    pub stretch: u64,
+    pub(crate) stretch: u64,
     /// The uncompressed bytes that were copied in each stretch. This is an estimate: the bytes of a piece are spread
     /// evenly over its time.
-    pub bytes: Vec<u64>,
-}
-
-impl Spent {
-    /// Returns the sum of all times.
-    pub fn total(&self) -> u64 {
-        self.named().iter().map(|(_, millis)| millis).sum()
-    }
-
-    /// Returns each time with its name.
-    pub fn named(&self) -> [(&'static str, u64); 4] {
-        [
-            ("transferring", self.transferring),
-            ("verifying", self.verifying),
-            ("publishing", self.publishing),
-            ("waiting for servers", self.waiting),
-        ]
-    }
-
-    pub(super) fn of(by_table: &[TableRecords]) -> Self {
-        let mut spent = Self::default();
-        for copied in by_table.iter().flat_map(|records| &records.pieces).filter_map(|piece| piece.copied()) {
-            spent.waiting += copied.waiting;
-            spent.verifying += copied.verifying;
-            spent.transferring += copied.millis.saturating_sub(copied.verifying);
-        }
-        for batch in by_table.iter().flat_map(|records| &records.batches) {
-            if let BatchState::Done(published) = &batch.state {
-                spent.verifying += published.verifying;
-                spent.publishing += published.gathering + published.millis.saturating_sub(published.verifying);
-            }
-        }
-        spent
-    }
+    pub(crate) bytes: Vec<u64>,
 }
 
 impl Throughput {
     /// Returns `None` if nothing was copied or no times were recorded.
-    pub(super) fn of(plans: &[TablePlan], by_table: &[TableRecords]) -> Option<Self> {
-        let mut pieces = Vec::new();
-        for (plan, records) in plans.iter().zip(by_table) {
-            for (piece, record) in records.pieces.iter().enumerate() {
-                if let Some(copied) = record.copied().filter(|copied| copied.began > 0) {
-                    pieces.push((copied.began, copied.millis.max(1), plan.bytes_of(piece)));
-                }
-            }
-        }
-        Self::of_pieces(&pieces)
+    pub(super) fn of(model: &TaskModel<'_>) -> Option<Self> {
+        let pieces = model.tables.iter().flat_map(TableModel::pieces).filter_map(|piece| {
+            let copy = piece.copy.as_ref()?;
+            Some((copy.began?.0, copy.millis.max(1), piece.bytes))
+        });
+        Self::of_pieces(&pieces.collect::<Vec<_>>())
     }
 
     /// Computes the throughput of pieces, each with its beginning, its milliseconds and its bytes.
@@ -107,7 +55,7 @@ impl Throughput {
     }
 
     /// Returns the uncompressed bytes per second in each stretch.
-    pub fn rates(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn rates(&self) -> impl Iterator<Item = f64> + '_ {
         self.bytes.iter().map(|bytes| *bytes as f64 * 1000.0 / self.stretch as f64)
     }
 }
@@ -117,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bytes_of_a_piece_are_spread_over_its_time_and_none_is_lost() {
+    fn the_bytes_of_a_piece_are_spread_over_its_time_and_add_up() {
         let pieces = [(1000, 6000, 600), (4000, 3000, 301), (1000, 1, 7)];
         let throughput = Throughput::of_pieces(&pieces).unwrap();
         assert_eq!((throughput.stretch, throughput.bytes.len()), (100, 60));

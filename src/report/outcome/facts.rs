@@ -7,59 +7,59 @@ use crate::worker::target_sizes::TargetSize;
 
 /// The plan of a table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// The table job.
-    pub table: String,
+    pub(crate) table: String,
     /// The columns that are copied.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// The task's `where_condition`.
-    pub condition: Option<String>,
+    pub(crate) condition: Option<String>,
     /// The elements of the target's partition key.
-    pub partition_key: Vec<String>,
+    pub(crate) partition_key: Vec<String>,
     /// The sharding key, if several target shards get rows.
-    pub sharding_key: Option<String>,
+    pub(crate) sharding_key: Option<String>,
     /// Whether parts are fetched as files, if the task leaves that choice to the worker.
-    pub clones: bool,
+    pub(crate) clones: bool,
     /// The batches, in the order in which they are copied.
-    pub batches: Vec<PlannedBatch>,
+    pub(crate) batches: Vec<PlannedBatch>,
 }
 
 /// The partitions that are published together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlannedBatch {
+pub(crate) struct PlannedBatch {
     /// The partitions of the batch.
-    pub partitions: Vec<String>,
+    pub(crate) partitions: Vec<String>,
     /// The number of pieces.
-    pub pieces: usize,
+    pub(crate) pieces: usize,
     /// The rows at planning.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The uncompressed bytes, estimated.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The size of a table job on one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ShardBulk {
+pub(crate) struct ShardBulk {
     /// The table job.
-    pub table: String,
+    pub(crate) table: String,
     /// The source as it was planned, or the target after the run.
-    pub side: Side,
+    pub(crate) side: Side,
     /// The number of the shard, from 1.
-    pub shard: usize,
+    pub(crate) shard: usize,
     /// The replica that was asked; only on the target.
-    pub node: Option<String>,
+    pub(crate) node: Option<String>,
     /// Rows.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Uncompressed bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Whether the size includes other partitions of the target table, because they cannot be told apart.
-    pub whole_table: bool,
+    pub(crate) whole_table: bool,
 }
 
 /// One of the two clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Side {
+pub(crate) enum Side {
     /// The cluster that rows come from.
     Source,
     /// The cluster that rows go to.

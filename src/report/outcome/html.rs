@@ -18,8 +18,7 @@ const STYLE: &str = include_str!("page.css");
 /// Returns the page.
 pub(super) fn page(outcome: &Outcome) -> String {
     let (status, total) = (&outcome.status, &outcome.status.total);
-    let all: usize = total.partitions.values().sum();
-    let done = total.partitions.get(&PartitionState::Done).copied().unwrap_or(0);
+    let (done, all) = (total.count(PartitionState::Done), total.all_partitions());
     let rate = outcome.throughput.as_ref().map(|throughput| {
         let bytes: u64 = throughput.bytes.iter().sum();
         bytes as f64 * 1000.0 / (throughput.ended.0 - throughput.began.0).max(1) as f64
@@ -142,7 +141,7 @@ fn key(class: &str, words: &str) -> Markup {
 
 fn table_section(table: &TableStatus) -> Markup {
     let odd = |partition: &PartitionStatus| partition.rows_published != Some(partition.rows);
-    let listed = |(at, partition): &(usize, &PartitionStatus)| *at < MAX_LISTED || odd(partition);
+    let listed = |(index, partition): &(usize, &PartitionStatus)| *index < MAX_LISTED || odd(partition);
     let shown: Vec<&PartitionStatus> =
         table.partitions.iter().enumerate().filter(listed).map(|(_, partition)| partition).collect();
     html! {
@@ -192,7 +191,7 @@ fn row(partition: &PartitionStatus) -> Markup {
                 (Some(_), true) => "count, checksum",
                 (Some(_), false) => "count",
             } }
-            td { @if let Some(at) = partition.published_at { (at) } }
+            td { @if let Some(moment) = partition.published_at { (moment) } }
         }
     }
 }
@@ -249,7 +248,7 @@ fn plan_section(plan: &Planned) -> Markup {
         }
         details {
             summary { "Columns" }
-            p { @for (at, column) in plan.columns.iter().enumerate() { @if at > 0 { ", " } code { (column) } } }
+            p { @for (index, column) in plan.columns.iter().enumerate() { @if index > 0 { ", " } code { (column) } } }
         }
         details {
             summary { "Batches" }
@@ -257,9 +256,9 @@ fn plan_section(plan: &Planned) -> Markup {
                 thead { tr { th scope="col" class="n" { "batch" } th scope="col" { "partitions" } th scope="col" class="n" { "pieces" }
                     th scope="col" class="n" { "rows" } th scope="col" class="n" { "bytes" } } }
                 tbody {
-                    @for (at, batch) in plan.batches.iter().enumerate().take(MAX_LISTED) {
+                    @for (index, batch) in plan.batches.iter().enumerate().take(MAX_LISTED) {
                         tr {
-                            th scope="row" class="n" { (at) }
+                            th scope="row" class="n" { (index) }
                             td {
                                 (batch.partitions.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", "))
                                 @if batch.partitions.len() > MAX_NAMED { " and " (batch.partitions.len() - MAX_NAMED) " more" }
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_it_is_more_than_text_or_comes_from_elsewhere() {
+    fn the_page_escapes_all_text_and_loads_nothing_from_other_sites() {
         let mut outcome = outcome();
         outcome.status.path = EVIL.into();
         outcome.error = Some(EVIL.into());

@@ -11,13 +11,13 @@ use crate::model::sentence;
 pub(super) fn page(outcome: &Outcome) -> String {
     let (status, total) = (&outcome.status, &outcome.status.total);
     let mut text = format!("# Copy of {}: {}\n\n", cell(&status.path), outcome.headline());
-    let all: usize = total.partitions.values().sum();
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{} of {all} partitions are published, {} rows on the target, {} copied, {} retries. Task {}, worker {}, ended {} \
+        "{} of {} partitions are published, {} rows on the target, {} copied, {} retries. Task {}, worker {}, ended {} \
          after {}.",
-        total.partitions.get(&PartitionState::Done).copied().unwrap_or(0),
+        total.count(PartitionState::Done),
+        total.all_partitions(),
         thousands(total.rows_published),
         size(total.bytes_copied),
         total.retries,

@@ -14,16 +14,17 @@ mod markdown;
 use serde::Serialize;
 
 use super::Report;
+use super::state::TaskModel;
 use super::status::Status;
 use crate::ledger::overview::TaskOverview;
 use crate::model::{one_line, printable, printable_json, sentence};
 use crate::plan::TablePlan;
-use crate::protocol::TableRecords;
 use crate::worker::ending::Ending;
 use crate::worker::target_sizes::TargetSize;
 
-pub use course::{Spent, Throughput};
-pub use facts::{Planned, PlannedBatch, ShardBulk, Side};
+pub(crate) use super::state::Spent;
+pub(crate) use course::Throughput;
+pub(crate) use facts::{Planned, ShardBulk, Side};
 
 /// The format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,33 +68,31 @@ pub enum RunResult {
 pub struct Outcome {
     /// The state of the task, or its last known state.
     #[serde(flatten)]
-    pub status: Status,
+    pub(crate) status: Status,
     /// The result of the run.
-    pub outcome: RunResult,
+    pub(crate) outcome: RunResult,
     /// The exit code of the process.
-    pub exit_code: u8,
+    pub(crate) exit_code: u8,
     /// The error, if the run failed.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// The worker that writes this report.
-    pub worker: String,
+    pub(crate) worker: String,
     /// The version of the program.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
     /// When it ended, in RFC 3339, UTC.
-    pub ended: String,
+    pub(crate) ended: String,
     /// The seconds that this worker ran. Other workers or earlier runs may have copied a part of the task.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// All warnings and errors that this worker logged.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// The time that all workers spent on each activity.
-    pub spent: Spent,
+    pub(crate) spent: Spent,
     /// The copied bytes over time. Absent if no times were recorded.
-    pub throughput: Option<Throughput>,
+    pub(crate) throughput: Option<Throughput>,
     /// The size of each shard: at the source before, on the target after.
-    pub shards: Vec<ShardBulk>,
+    pub(crate) shards: Vec<ShardBulk>,
     /// The plans.
-    pub plans: Vec<Planned>,
-    #[serde(skip)]
-    text: String,
+    pub(crate) plans: Vec<Planned>,
 }
 
 /// The result of a run, with the facts about its worker.
@@ -161,12 +160,11 @@ impl RunResult {
 
 impl Outcome {
     /// Makes the outcome of a run. `seen` is the last known state of the task, if there is one. `path` is the path of
-    /// the task, and `bulk` holds the sizes of its target tables.
+    /// the task, and `target_sizes` holds the sizes of its target tables.
     pub fn of(end: End, seen: Option<&TaskOverview>, path: &str, target_sizes: &[TargetSize]) -> Self {
-        let (plans, by_table): (&[TablePlan], &[TableRecords]) =
-            seen.map_or((&[], &[]), |seen| (seen.plans.as_slice(), seen.by_table.as_slice()));
-        let account = seen.map(|seen| seen.record.account.clone()).unwrap_or_default();
-        let status = seen.map_or_else(|| Status::unknown(path), |seen| Status::of(seen, path));
+        let model = seen.map(TaskModel::of);
+        let status = model.as_ref().map_or_else(|| Status::unknown(path), |model| Status::of_model(model, path));
+        let plans: &[TablePlan] = seen.map_or(&[], |seen| &seen.plans);
         let End { verdict, exit_code, error, worker, ended, seconds, warnings } = end;
         Self {
             status,
@@ -178,11 +176,10 @@ impl Outcome {
             ended,
             seconds,
             warnings,
-            spent: Spent::of(by_table),
-            throughput: Throughput::of(plans, by_table),
+            spent: model.as_ref().map(|model| model.spent).unwrap_or_default(),
+            throughput: model.as_ref().and_then(Throughput::of),
             shards: facts::shards(plans, target_sizes),
             plans: plans.iter().map(Planned::of).collect(),
-            text: Report::of(plans, by_table).with_account(&account).to_string(),
         }
     }
 
@@ -232,7 +229,7 @@ impl Outcome {
         if let Some(error) = &self.error {
             text += &format!("error: {}\n", sentence(error));
         }
-        text += &format!("{}\n", self.text);
+        text += &format!("{}\n", Report::of_status(&self.status));
         for warning in &self.warnings {
             text += &format!("warning: {}\n", sentence(warning));
         }
@@ -273,32 +270,31 @@ pub(super) mod tests {
                 whole_table: false,
             }],
             plans: Vec::new(),
-            text: "the report".into(),
         }
     }
 
     #[test]
-    fn the_json_is_the_status_and_more() {
-        let of = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-        let mut report = of(&outcome().written(Form::Json).unwrap());
+    fn the_json_has_all_fields_of_the_status_and_further_fields() {
+        let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let mut report = parsed(&outcome().written(Form::Json).unwrap());
         let object = report.as_object_mut().unwrap();
-        let taken = ["outcome", "exit_code", "worker", "version", "ended", "seconds", "warnings", "throughput"];
-        let taken = taken.map(|name| object.remove(name).unwrap());
+        let names = ["outcome", "exit_code", "worker", "version", "ended", "seconds", "warnings", "throughput"];
+        let values = names.map(|name| object.remove(name).unwrap());
         let (began, ended) = ("1970-01-01T00:00:01.000Z", "1970-01-01T00:00:03.000Z");
         let throughput = json!({"began": began, "ended": ended, "stretch": 1000, "bytes": [7, 9]});
         let warnings = json!(["task.xml: odd"]);
         assert_eq!(
-            json!(taken),
+            json!(values),
             json!(["partial", 3, "w-1", "1.2.3", "2026-01-02T03:04:05Z", 1.5, warnings, throughput])
         );
         for name in ["error", "spent", "shards", "plans"] {
             object.remove(name).unwrap();
         }
-        assert_eq!(report, of(&serde_json::to_string(&status()).unwrap()));
+        assert_eq!(report, parsed(&serde_json::to_string(&status()).unwrap()));
     }
 
     #[test]
-    fn markdown_shows_a_name_as_it_is() {
+    fn markdown_escapes_names() {
         let text = outcome().written(Form::Markdown).unwrap();
         for words in ["# Copy of /copy: partitions have failed", "| a\\|b | failed | 10 | - |", "- a\\|b: disk  full"] {
             assert!(text.contains(words), "no {words:?} in\n{text}");
@@ -306,10 +302,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_name_of_a_file_says_its_form() {
-        let of = |name| Form::of(Path::new(name));
+    fn the_extension_of_the_file_gives_the_format() {
+        let form = |name| Form::of(Path::new(name));
         assert_eq!(
-            [of("a.json"), of("a.MD"), of("a.txt"), of("json"), of("a.html")],
+            [form("a.json"), form("a.MD"), form("a.txt"), form("json"), form("a.html")],
             [Form::Json, Form::Markdown, Form::Text, Form::Text, Form::Html]
         );
     }

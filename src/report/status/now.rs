@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::state::{LastError, PartitionState, TaskModel};
 use super::{ErrorStatus, JobStatus, StatementStatus, WorkerStatus};
-use crate::ledger::overview::TaskOverview;
+use crate::ledger::overview::{TaskOverview, TaskStatement};
 use crate::plan::TablePlan;
-use crate::protocol::{BatchRef, BatchState, Claim, Job, PieceRef, PieceState};
+use crate::protocol::{BatchRef, Claim, Job, PieceRef};
 
 /// Returns a short text for the partitions of a batch.
 pub(super) fn partitions(plan: &TablePlan, batch: usize) -> String {
@@ -22,22 +23,23 @@ pub(super) fn piece_name(overview: &TaskOverview, piece: PieceRef) -> String {
     }
 }
 
-pub(super) fn workers(overview: &TaskOverview) -> Vec<WorkerStatus> {
+pub(super) fn workers(model: &TaskModel<'_>) -> Vec<WorkerStatus> {
+    let overview = model.overview;
     let mut workers: BTreeMap<&str, Vec<JobStatus>> =
         overview.places.iter().map(|place| (place.as_str(), Vec::new())).collect();
-    for (claim, worker) in &overview.claims {
-        workers.entry(worker).or_default().push(job(overview, claim));
+    for held in &overview.claims {
+        workers.entry(&held.worker).or_default().push(job(model, &held.claim));
     }
     workers.into_iter().map(|(name, jobs)| WorkerStatus { name: name.to_owned(), jobs }).collect()
 }
 
-fn job(overview: &TaskOverview, claim: &Claim) -> JobStatus {
+fn job(model: &TaskModel<'_>, claim: &Claim) -> JobStatus {
+    let overview = model.overview;
     let table = |table: usize| overview.plans.get(table).map(|plan| plan.name.clone());
     match claim.job() {
         Some(Job::Copy(piece)) => {
-            let record = overview.by_table.get(piece.table).and_then(|records| records.pieces.get(piece.index));
-            let on_servers = overview.statements.iter().filter(|(_, statement_piece, _)| *statement_piece == piece);
-            let statements = on_servers.map(|(node, _, running)| StatementStatus {
+            let on_servers = overview.statements.iter().filter(|statement| statement.piece == piece);
+            let statements = on_servers.map(|TaskStatement { node, running, .. }| StatementStatus {
                 node: node.clone(),
                 query_id: running.query_id.clone(),
                 millis: (running.elapsed * 1000.0) as u64,
@@ -48,19 +50,18 @@ fn job(overview: &TaskOverview, claim: &Claim) -> JobStatus {
                 what: format!("copies {}", piece_name(overview, piece)),
                 table: table(piece.table),
                 piece: Some(piece.index),
-                attempt: record.map(|record| record.attempt.0),
+                attempt: model.piece(piece).map(|piece| piece.attempts),
                 statements: statements.collect(),
             }
         }
         Some(Job::Publish(BatchRef { table: index, index: batch })) => {
-            let record = overview.by_table.get(index).and_then(|records| records.batches.get(batch));
             let what =
                 overview.plans.get(index).map(|plan| format!("publishes {} {}", plan.name, partitions(plan, batch)));
             JobStatus {
                 what: what.unwrap_or_else(|| "publishes".into()),
                 table: table(index),
                 piece: None,
-                attempt: record.map(|record| record.publication.0),
+                attempt: model.batch(index, batch).map(|batch| batch.publications),
                 statements: Vec::new(),
             }
         }
@@ -81,9 +82,9 @@ pub(super) fn waits(overview: &TaskOverview) -> Vec<String> {
         *busy.entry(&place.address).or_default() += 1;
     }
     let full: Vec<&str> = busy.iter().filter(|(_, count)| **count >= limit).map(|(server, _)| *server).collect();
-    for (claim, _) in &overview.claims {
-        if let Some(Job::Copy(piece)) = claim.job()
-            && !overview.statements.iter().any(|(_, statement_piece, _)| *statement_piece == piece)
+    for held in &overview.claims {
+        if let Some(Job::Copy(piece)) = held.claim.job()
+            && !overview.statements.iter().any(|statement| statement.piece == piece)
         {
             for server in &full {
                 waits.insert(format!("{}: {limit} of {limit} jobs of {server} are taken", piece_name(overview, piece)));
@@ -93,29 +94,19 @@ pub(super) fn waits(overview: &TaskOverview) -> Vec<String> {
     waits.into_iter().collect()
 }
 
-pub(super) fn errors(overview: &TaskOverview) -> Vec<ErrorStatus> {
+pub(super) fn errors(model: &TaskModel<'_>) -> Vec<ErrorStatus> {
     let mut errors = Vec::new();
-    for (table, (plan, records)) in overview.plans.iter().zip(&overview.by_table).enumerate() {
-        for (batch, record) in records.batches.iter().enumerate().filter(|(_, record)| !record.is_done()) {
-            let what = || format!("{} {}", plan.name, partitions(plan, batch));
-            match (&record.state, &record.last_error) {
-                (BatchState::Failed { error, .. }, _) => {
-                    errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: false });
-                }
-                (_, Some(error)) => errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: true }),
-                (_, None) => {}
+    let mut add = |what: String, error: LastError<'_>| {
+        errors.push(ErrorStatus { what, error: error.text.to_owned(), tried_again: error.tried_again });
+    };
+    for (table, job) in model.tables.iter().enumerate() {
+        for batch in job.batches.iter().filter(|batch| batch.state != PartitionState::Done) {
+            if let Some(error) = batch.publishing_error {
+                add(format!("{} {}", job.plan.name, partitions(job.plan, batch.index)), error);
             }
-            for piece in records.pieces_of[batch].clone() {
-                let record = &records.pieces[piece];
-                let what = || piece_name(overview, PieceRef { table, index: piece });
-                match (&record.state, &record.last_error) {
-                    (PieceState::Failed { error, .. }, _) => {
-                        errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: false });
-                    }
-                    (PieceState::Copied(_), _) | (_, None) => {}
-                    (_, Some(error)) => {
-                        errors.push(ErrorStatus { what: what(), error: error.clone(), tried_again: true });
-                    }
+            for piece in &batch.pieces {
+                if let Some(error) = piece.error {
+                    add(piece_name(model.overview, PieceRef { table, index: piece.index }), error);
                 }
             }
         }

@@ -4,7 +4,9 @@ mod text;
 
 use serde::Serialize;
 
-use crate::operations::verify::{By, Comparison, KeyDifference, PartitionComparison, Sample, TableComparison, Verdict};
+use crate::operations::verify::{
+    By, Comparison, KeyDifference, PartitionComparison, PartitionVerdict, Sample, TableComparison,
+};
 
 /// The result of a comparison, as JSON:
 /// `{"verdict", "by", "sample"?, "remarks", "tables": [{"table", "source", "target", "verdict", "remarks", "key_columns",
@@ -14,16 +16,16 @@ use crate::operations::verify::{By, Comparison, KeyDifference, PartitionComparis
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// The result of all tables.
-    pub verdict: ComparisonResult,
+    pub(crate) verdict: ComparisonResult,
     /// `count` or `checksum`.
-    pub by: &'static str,
+    pub(crate) by: &'static str,
     /// The sample, if not all partitions were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sample: Option<SampleReport>,
+    pub(crate) sample: Option<SampleReport>,
     /// Remarks for the user.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
     /// The table jobs.
-    pub tables: Vec<TableReport>,
+    pub(crate) tables: Vec<TableReport>,
 }
 
 /// The result of a comparison.
@@ -42,82 +44,83 @@ pub enum ComparisonResult {
 
 /// The partitions that were compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SampleReport {
+pub(crate) struct SampleReport {
     /// The number of compared classes.
-    pub take: u64,
+    pub(crate) take: u64,
     /// The number of all classes.
-    pub of: u64,
+    #[serde(rename = "of")]
+    pub(crate) classes: u64,
 }
 
 /// The comparison of a table job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TableReport {
+pub(crate) struct TableReport {
     /// The name of the table job in the task.
-    pub table: String,
+    pub(crate) table: String,
     /// The source table.
-    pub source: String,
+    pub(crate) source: String,
     /// The target table.
-    pub target: String,
+    pub(crate) target: String,
     /// The result of the table.
-    pub verdict: ComparisonResult,
+    pub(crate) verdict: ComparisonResult,
     /// Remarks for the user.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
     /// The columns of a key.
-    pub key_columns: Vec<String>,
+    pub(crate) key_columns: Vec<String>,
     /// The number of partitions that are not in the sample.
-    pub left_out: usize,
+    pub(crate) left_out: usize,
     /// Why some partitions were not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// The names of the partitions that were not compared.
-    pub not_compared: Vec<String>,
+    pub(crate) not_compared: Vec<String>,
     /// The partitions that were compared.
-    pub partitions: Vec<PartitionReport>,
+    pub(crate) partitions: Vec<PartitionReport>,
 }
 
 /// The comparison of a partition of the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PartitionReport {
+pub(crate) struct PartitionReport {
     /// The literal of the partition.
-    pub partition: String,
+    pub(crate) partition: String,
     /// The result of the partition.
-    pub verdict: ComparisonResult,
+    pub(crate) verdict: ComparisonResult,
     /// The reason why a difference is no fault.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Rows on all source shards.
-    pub source_rows: u64,
+    pub(crate) source_rows: u64,
     /// Rows on all target shards.
-    pub target_rows: u64,
+    pub(crate) target_rows: u64,
     /// One sentence for each problem: rows on the wrong shard, or replicas that do not agree.
-    pub misplaced: Vec<String>,
+    pub(crate) misplaced: Vec<String>,
     /// The keys that differ.
-    pub keys: Vec<KeyReport>,
+    pub(crate) keys: Vec<KeyReport>,
     /// The number of further keys that differ.
-    pub more_keys: u64,
+    pub(crate) more_keys: u64,
     /// Whether there may be more than these.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub more_at_least: bool,
+    pub(crate) more_at_least: bool,
     /// Approximately the first and the last differing key, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub between: Option<(Vec<String>, Vec<String>)>,
+    pub(crate) between: Option<(Vec<String>, Vec<String>)>,
     /// Why the differing keys could not be found.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub keys_error: Option<String>,
+    pub(crate) keys_error: Option<String>,
 }
 
 /// A key whose rows differ between the two sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KeyReport {
+pub(crate) struct KeyReport {
     /// The values of the key.
-    pub key: Vec<String>,
+    pub(crate) key: Vec<String>,
     /// The number of rows of the key at the source.
-    pub source_rows: u64,
+    pub(crate) source_rows: u64,
     /// The number of rows of the key on the target.
-    pub target_rows: u64,
+    pub(crate) target_rows: u64,
     /// Whether the contents differ. `None` if rows were only counted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub contents_differ: Option<bool>,
+    pub(crate) contents_differ: Option<bool>,
 }
 
 impl VerifyReport {
@@ -130,19 +133,19 @@ impl VerifyReport {
                 By::Count => "count",
                 By::Checksum => "checksum",
             },
-            sample: sample.map(|sample| SampleReport { take: sample.take, of: sample.of }),
+            sample: sample.map(|sample| SampleReport { take: sample.take, classes: sample.classes }),
             remarks: found.remarks.clone(),
             tables,
         }
     }
 
     /// Returns the number of partitions that differ.
-    pub fn different(&self) -> usize {
+    pub(crate) fn different(&self) -> usize {
         self.count(ComparisonResult::Different)
     }
 
     /// Returns whether a part could not be compared.
-    pub fn is_incomplete(&self) -> bool {
+    pub(crate) fn is_incomplete(&self) -> bool {
         self.tables.iter().any(|table| table.error.is_some())
     }
 
@@ -183,9 +186,9 @@ fn table_report(found: &TableComparison, by: By) -> TableReport {
 
 fn partition_report(found: &PartitionComparison, by: By) -> PartitionReport {
     let (verdict, reason) = match &found.verdict {
-        Verdict::Equal => (ComparisonResult::Equal, None),
-        Verdict::Expected(reason) => (ComparisonResult::Expected, Some(reason.clone())),
-        Verdict::Different => (ComparisonResult::Different, None),
+        PartitionVerdict::Equal => (ComparisonResult::Equal, None),
+        PartitionVerdict::Expected(reason) => (ComparisonResult::Expected, Some(reason.clone())),
+        PartitionVerdict::Different => (ComparisonResult::Different, None),
     };
     let (narrowed, keys_error) = match &found.narrowed {
         Some(Ok(narrowed)) => (Some(narrowed), None),
@@ -202,7 +205,7 @@ fn partition_report(found: &PartitionComparison, by: By) -> PartitionReport {
         keys: narrowed.iter().flat_map(|narrowed| &narrowed.keys).map(|key| key_report(key, by)).collect(),
         more_keys: narrowed.map_or(0, |narrowed| narrowed.more),
         more_at_least: narrowed.is_some_and(|narrowed| narrowed.at_least),
-        between: narrowed.and_then(|narrowed| narrowed.between.clone()),
+        between: narrowed.and_then(|narrowed| narrowed.between.clone()).map(|keys| (keys.first, keys.last)),
         keys_error,
     }
 }

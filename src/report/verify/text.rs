@@ -27,7 +27,7 @@ impl fmt::Display for VerifyReport {
         }
         let left_out: usize = self.tables.iter().map(|table| table.left_out).sum();
         if let Some(sample) = &self.sample {
-            write!(f, "; {left_out} not in the sample of {}/{}", sample.take, sample.of)?;
+            write!(f, "; {left_out} not in the sample of {}/{}", sample.take, sample.classes)?;
         }
         let end = match self.verdict {
             ComparisonResult::Equal | ComparisonResult::Expected => "",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_by_key() {
+    fn differences_are_listed_by_key() {
         let key = |id: &str, source_rows, target_rows| KeyReport {
             key: vec!["2018-01-01".into(), id.into()],
             source_rows,
@@ -161,7 +161,7 @@ mod tests {
         let report = VerifyReport {
             verdict: ComparisonResult::Different,
             by: "checksum",
-            sample: Some(SampleReport { take: 1, of: 7 }),
+            sample: Some(SampleReport { take: 1, classes: 7 }),
             remarks: Vec::new(),
             tables: vec![TableReport {
                 table: "hits".into(),
@@ -176,7 +176,7 @@ mod tests {
                 partitions: vec![different, partition("201802", ComparisonResult::Equal, 1, 1)],
             }],
         };
-        let told = "hits: web.hits → web.hits
+        let expected = "hits: web.hits → web.hits
   201801: DIFFERENT: 10 rows on the source, 9 on the target
     d 2018-01-01, id 5: 1 row on the source, no row on the target
     d 2018-01-01, id 6: 1 row on the source, 2 rows on the target
@@ -186,6 +186,6 @@ mod tests {
   NOT COMPARED 201803: node a does not answer
 2 partitions compared by checksum: 1 equal, 1 different; 1 could not be compared; 12 not in the sample of 1/7. Source and \
                     target DIFFER.";
-        assert_eq!(report.to_string(), told);
+        assert_eq!(report.to_string(), expected);
     }
 }

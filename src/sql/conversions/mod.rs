@@ -18,27 +18,27 @@ const SHOWN: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LossTest {
     /// The column.
-    pub column: String,
+    pub(crate) column: String,
     /// The column's type in the source.
-    pub from: String,
+    pub(crate) from: String,
     /// The column's type in the target.
-    pub to: String,
+    pub(crate) to: String,
     /// Whether a row loses its value: an expression over the source's columns.
     lossy: String,
 }
 
 /// Returns the test for a converted column; `None` if no value can be lost.
-pub fn loss_test(column: &str, from: &str, to: &str) -> Option<LossTest> {
+pub(crate) fn loss_test(column: &str, from: &str, to: &str) -> Option<LossTest> {
     let lossy = lossy(&ident(column), &Type::parse(from), &Type::parse(to), 0)?;
     Some(LossTest { column: column.to_owned(), from: from.to_owned(), to: to.to_owned(), lossy })
 }
 
 /// Returns a statement that counts the rows that each test finds, and selects a value of one of them: two arrays.
-pub fn losses(rows: &Selection, tests: &[LossTest]) -> String {
+pub(crate) fn losses(rows: &Selection, tests: &[LossTest]) -> String {
     let mut beside = Vec::new();
     let (mut counts, mut examples) = (Vec::new(), Vec::new());
-    for (at, test) in tests.iter().enumerate() {
-        let (lost, shown) = (format!("copier_lost_{at}"), format!("copier_shown_{at}"));
+    for (index, test) in tests.iter().enumerate() {
+        let (lost, shown) = (format!("copier_lost_{index}"), format!("copier_shown_{index}"));
         let text = format!("substringUTF8(ifNull(toString({}), 'NULL'), 1, {SHOWN})", ident(&test.column));
         beside.extend([(lost.clone(), test.lossy.clone()), (shown.clone(), text)]);
         counts.push(format!("countIf({lost})"));
@@ -72,13 +72,13 @@ fn lossy_value(value: &str, from: &Type, to: &Type, depth: usize) -> Option<Stri
     if from.text == to.text || is_safe(&from.kind, &to.kind) {
         return None;
     }
-    let there = format!("CAST({value} AS {})", to.nullable_text(from.nullable));
+    let converted = format!("CAST({value} AS {})", to.nullable_text(from.nullable));
     let back = |text: &str| format!("CAST({text} AS {})", from.nullable_text(from.nullable));
     match (&from.kind, &to.kind) {
         (Kind::Float(_), Kind::Float(_)) => {
-            Some(format!("NOT ({there} = {value} OR (isNaN({there}) AND isNaN({value})))"))
+            Some(format!("NOT ({converted} = {value} OR (isNaN({converted}) AND isNaN({value})))"))
         }
-        (a, b) if a.is_number() && b.is_number() => Some(format!("{there} != {value}")),
+        (a, b) if a.is_number() && b.is_number() => Some(format!("{converted} != {value}")),
         (Kind::Enum(own), Kind::Enum(others)) => {
             let lost: Vec<String> =
                 own.iter().filter(|element| !others.contains(element)).map(|(_, number)| number.to_string()).collect();
@@ -106,24 +106,26 @@ fn lossy_value(value: &str, from: &Type, to: &Type, depth: usize) -> Option<Stri
         }
         (Kind::Fixed(_), Kind::Fixed(width)) => Some(format!("length(toString({value})) > {width}")),
         // Only its text is exact: a Float becomes a Decimal by truncation, and 0.29 may come back as 0.28.
-        (Kind::Decimal { .. }, Kind::Float(_)) => Some(format!("{} != {value}", back(&format!("toString({there})")))),
+        (Kind::Decimal { .. }, Kind::Float(_)) => {
+            Some(format!("{} != {value}", back(&format!("toString({converted})"))))
+        }
         (Kind::Array(own), Kind::Array(other)) => any_element(value, own, other, depth),
         (Kind::Map(own_keys, own), Kind::Map(keys, other)) => {
             let keys = any_element(&format!("mapKeys({value})"), own_keys, keys, depth);
             either(keys, any_element(&format!("mapValues({value})"), own, other, depth))
         }
         (Kind::Tuple(own), Kind::Tuple(others)) if types::match_by_position(own, others) => {
-            let elements = own.iter().zip(others).enumerate().filter_map(|(at, ((_, own), (_, other)))| {
-                lossy(&format!("tupleElement({value}, {})", at + 1), own, other, depth)
+            let elements = own.iter().zip(others).enumerate().filter_map(|(index, ((_, own), (_, other)))| {
+                lossy(&format!("tupleElement({value}, {})", index + 1), own, other, depth)
             });
             elements.fold(None, |all, one| either(all, Some(one)))
         }
         (Kind::Float(_), _) => {
-            let back = back(&there);
+            let back = back(&converted);
             Some(format!("NOT ({back} = {value} OR (isNaN({back}) AND isNaN({value})))"))
         }
-        (a, _) if a.is_scalar() => Some(format!("{} != {value}", back(&there))),
-        _ => Some(format!("toString({}) != toString({value})", back(&there))),
+        (a, _) if a.is_scalar() => Some(format!("{} != {value}", back(&converted))),
+        _ => Some(format!("toString({}) != toString({value})", back(&converted))),
     }
 }
 
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_lose_is_not_counted() {
+    fn conversions_without_loss_are_not_tested() {
         for (from, to) in [
             ("Int8", "Int64"),
             ("UInt32", "Int64"),
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_compared_and_other_values_come_back() {
+    fn values_that_a_conversion_would_change_are_found() {
         for (from, to, lossy) in [
             ("Int64", "UInt64", "CAST(`x` AS UInt64) != `x`"),
             ("Float64", "Int32", "CAST(`x` AS Int32) != `x`"),
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn all_tests_of_a_table_are_one_statement() {
+    fn all_loss_tests_of_a_table_are_one_statement() {
         let tests = [loss_test("x", "Int16", "Int8").unwrap(), loss_test("y", "String", "FixedString(2)").unwrap()];
         let statement = losses(&Selection::all(Relation::plain(TableName::new("d", "t"))), &tests);
         assert!(

@@ -7,13 +7,13 @@ use super::super::types::parts_of;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Type {
     /// Whether a value may be NULL.
-    pub nullable: bool,
+    pub(crate) nullable: bool,
     /// Whether it is stored as a dictionary.
-    pub low_cardinality: bool,
+    pub(crate) low_cardinality: bool,
     /// The type as it is written, without `Nullable`, `LowCardinality` and `SimpleAggregateFunction`, and without blanks.
-    pub text: String,
+    pub(crate) text: String,
     /// The kind of type.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// The kind of a type.
@@ -48,10 +48,10 @@ pub(super) enum Kind {
 
 impl Type {
     /// Parses the name of a type.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let text = text.trim();
         let parts = parts_of(text);
-        let inner = |at: usize| parts.inner.get(at).map(|inner| Self::parse(inner));
+        let inner = |index: usize| parts.inner.get(index).map(|inner| Self::parse(inner));
         match (parts.name, inner(0)) {
             ("Nullable", Some(inner)) => Self { nullable: true, ..inner },
             ("LowCardinality", Some(inner)) => Self { low_cardinality: true, ..inner },
@@ -61,7 +61,7 @@ impl Type {
     }
 
     /// Returns the type as text for a statement.
-    pub fn nullable_text(&self, nullable: bool) -> String {
+    pub(crate) fn nullable_text(&self, nullable: bool) -> String {
         if nullable { format!("Nullable({})", self.text) } else { self.text.clone() }
     }
 }
@@ -69,9 +69,9 @@ impl Type {
 impl Kind {
     fn of(text: &str) -> Self {
         let parts = parts_of(text);
-        let inner = |at: usize| parts.inner.get(at).map(|inner| Box::new(Type::parse(inner)));
+        let inner = |index: usize| parts.inner.get(index).map(|inner| Box::new(Type::parse(inner)));
         let arguments = arguments(text);
-        let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u32>().ok());
+        let number = |index: usize| arguments.get(index).and_then(|text| text.parse::<u32>().ok());
         let found = match parts.name {
             "Float32" => Some(Self::Float(32)),
             "Float64" => Some(Self::Float(64)),
@@ -106,17 +106,17 @@ impl Kind {
     }
 
     /// Returns whether its values can be compared exactly with other numbers.
-    pub fn is_number(&self) -> bool {
+    pub(crate) fn is_number(&self) -> bool {
         matches!(self, Self::Int { .. } | Self::Float(_) | Self::Bool)
     }
 
     /// Returns whether its values are compared as a whole.
-    pub fn is_scalar(&self) -> bool {
+    pub(crate) fn is_scalar(&self) -> bool {
         !matches!(self, Self::Array(_) | Self::Map(..) | Self::Tuple(_) | Self::Other)
     }
 
     /// Returns whether an integer type can hold a number of an Enum.
-    pub fn holds(&self, number: i64) -> bool {
+    pub(crate) fn holds(&self, number: i64) -> bool {
         match *self {
             Self::Int { bits, signed: true } => {
                 bits >= 64 || (-(1i64 << (bits - 1))..1i64 << (bits - 1)).contains(&number)
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_taken_apart() {
+    fn a_type_is_parsed_into_its_kind_and_arguments() {
         let kind = |text| Type::parse(text).kind;
         assert_eq!(
             kind("Enum8('a,b' = 1, 'it\\'s = 2' = -2)"),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_an_enum_fit_or_not() {
+    fn an_integer_type_holds_only_numbers_in_its_range() {
         let holds = |text, number| Type::parse(text).kind.holds(number);
         assert!(holds("Int8", -128) && !holds("Int8", 128) && holds("UInt64", 5) && !holds("UInt64", -1));
         assert!(holds("Int64", -1) && holds("UInt8", 255) && !holds("UInt8", 256));

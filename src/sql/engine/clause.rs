@@ -2,7 +2,7 @@
 
 /// The clauses that can follow the name of an engine, in the order in which they are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Clause {
+pub(crate) enum Clause {
     /// `PARTITION BY`
     PartitionBy,
     /// `PRIMARY KEY`
@@ -32,7 +32,7 @@ impl Clause {
     ];
 
     /// Returns the words of the clause: `ORDER BY`.
-    pub fn words(self) -> String {
+    pub(crate) fn words(self) -> String {
         Self::ALL.iter().find(|(clause, _)| *clause == self).map(|(_, words)| words.join(" ")).unwrap_or_default()
     }
 }

@@ -13,8 +13,8 @@ use std::fmt;
 
 use super::lex;
 
-pub use clause::Clause;
-pub use parse::EngineError;
+pub(crate) use clause::Clause;
+pub(crate) use parse::EngineError;
 
 /// The parts of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +22,14 @@ pub struct Engine {
     /// `ReplicatedMergeTree`
     pub name: String,
     /// The arguments as written; `None` without parentheses.
-    pub arguments: Option<Vec<String>>,
+    pub(crate) arguments: Option<Vec<String>>,
     /// The clauses in the order written.
-    pub clauses: Vec<(Clause, String)>,
+    pub(crate) clauses: Vec<(Clause, String)>,
 }
 
 impl Engine {
     /// Returns the text of a clause.
-    pub fn clause(&self, wanted: Clause) -> Option<&str> {
+    pub(crate) fn clause(&self, wanted: Clause) -> Option<&str> {
         self.clauses.iter().find(|(clause, _)| *clause == wanted).map(|(_, text)| text.as_str())
     }
 
@@ -39,19 +39,19 @@ impl Engine {
     }
 
     /// Returns whether its replicas fetch parts from each other.
-    pub fn is_replicated(&self) -> bool {
+    pub(crate) fn is_replicated(&self) -> bool {
         self.name.starts_with("Replicated")
     }
 
     /// Returns whether this is `MergeTree(date, [sampling,] (key), granularity, …)`.
-    pub fn is_old_syntax(&self) -> bool {
+    pub(crate) fn is_old_syntax(&self) -> bool {
         self.is_merge_tree()
             && !self.clauses.iter().any(|(clause, _)| matches!(clause, Clause::OrderBy | Clause::PartitionBy))
             && self.granularity_argument().is_some()
     }
 
     /// Returns the path in ZooKeeper and the name of the replica as they are written (with macros), where they are written.
-    pub fn replica_arguments(&self) -> Option<(&str, &str)> {
+    pub(crate) fn replica_arguments(&self) -> Option<(&str, &str)> {
         match self.arguments.as_deref() {
             Some([path, replica, ..])
                 if self.is_replicated() && path.starts_with('\'') && replica.starts_with('\'') =>
@@ -72,12 +72,12 @@ impl Engine {
     /// the key.
     fn granularity_argument(&self) -> Option<usize> {
         let own = self.own_arguments();
-        let at = own.iter().position(|text| text.parse::<u64>().is_ok())?;
-        (at >= 2).then_some(at)
+        let index = own.iter().position(|text| text.parse::<u64>().is_ok())?;
+        (index >= 2).then_some(index)
     }
 
     /// Returns the partition key, or `None` when the table has none.
-    pub fn partition_key(&self) -> Option<String> {
+    pub(crate) fn partition_key(&self) -> Option<String> {
         if self.is_old_syntax() {
             return self.own_arguments().first().map(|date| format!("toYYYYMM({date})"));
         }

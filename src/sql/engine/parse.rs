@@ -6,7 +6,7 @@ use super::clause::Clause;
 
 /// The reason why a text is not an engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// A bracket or a quote is not closed.
     #[error("{0}")]
     Unbalanced(String),
@@ -23,7 +23,7 @@ pub enum EngineError {
 
 impl Engine {
     /// Reads `[ENGINE =] Name[(arguments)] [clauses] [;]`.
-    pub fn parse(text: &str) -> Result<Self, EngineError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, EngineError> {
         // A text that was copied from a statement can end with a semicolon. The original accepted that.
         let sql = lex::without_comments(lex::without_end(text)).map_err(unbalanced)?;
         let tokens = lex::tokens(&sql).map_err(unbalanced)?;
@@ -77,31 +77,31 @@ fn read_arguments<'a>(sql: &str, tokens: &'a [Spanned]) -> Result<(Option<Vec<St
 /// Reads the clauses, which must fill the rest of the text.
 fn read_clauses(sql: &str, tokens: &[Spanned]) -> Result<Vec<(Clause, String)>, EngineError> {
     let mut starts: Vec<(usize, usize, Clause)> = Vec::new();
-    for at in 0..tokens.len() {
+    for index in 0..tokens.len() {
         // The token after the words of a clause is its value. 18.16 prints ORDER BY comment without quotes.
-        let is_value = starts.last().is_some_and(|(_, from, _)| at <= *from);
-        if tokens[at].depth != 0 || is_value {
+        let is_value = starts.last().is_some_and(|(_, from, _)| index <= *from);
+        if tokens[index].depth != 0 || is_value {
             continue;
         }
         let clause = Clause::ALL.iter().find(|(_, words)| {
-            words.iter().enumerate().all(|(i, word)| tokens.get(at + i).is_some_and(|t| t.is_word(sql, word)))
+            words.iter().enumerate().all(|(i, word)| tokens.get(index + i).is_some_and(|t| t.is_word(sql, word)))
         });
         if let Some((clause, words)) = clause {
-            starts.push((at, at + words.len(), *clause));
+            starts.push((index, index + words.len(), *clause));
         }
     }
     if let Some(first) = tokens.first()
-        && starts.first().is_none_or(|(at, ..)| *at != 0)
+        && starts.first().is_none_or(|(index, ..)| *index != 0)
     {
         return Err(EngineError::NotAClause(first.text(sql).to_owned()));
     }
     let mut clauses: Vec<(Clause, String)> = Vec::new();
     for (i, (_, from, clause)) in starts.iter().enumerate() {
-        let to = starts.get(i + 1).map_or(tokens.len(), |(at, ..)| *at);
+        let to = starts.get(i + 1).map_or(tokens.len(), |(index, ..)| *index);
         if *from == to {
             return Err(EngineError::BadClause(clause.words(), "empty"));
         }
-        if clauses.iter().any(|(seen, _)| seen == clause) {
+        if clauses.iter().any(|(earlier, _)| earlier == clause) {
             return Err(EngineError::BadClause(clause.words(), "there twice"));
         }
         clauses.push((*clause, sql[tokens[*from].start..tokens[to - 1].end].to_owned()));

@@ -8,7 +8,7 @@ use super::clause::Clause;
 
 impl Engine {
     /// Returns the value of a setting of the table, without quotes.
-    pub fn setting(&self, name: &str) -> Option<String> {
+    pub(crate) fn setting(&self, name: &str) -> Option<String> {
         let all = settings(self.clause(Clause::Settings)?);
         let found = all.iter().find(|setting| setting_name(setting) == name)?;
         let value = found.split_once('=')?.1.trim();
@@ -16,7 +16,7 @@ impl Engine {
     }
 
     /// Returns the engine without the settings that a server does not know, and the names of these settings.
-    pub fn with_settings_among(&self, known: &BTreeSet<String>) -> (Engine, Vec<String>) {
+    pub(crate) fn with_settings_among(&self, known: &BTreeSet<String>) -> (Engine, Vec<String>) {
         let mut fitting = self.clone();
         let mut unknown = Vec::new();
         fitting.clauses.retain_mut(|(clause, text)| {

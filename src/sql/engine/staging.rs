@@ -9,11 +9,11 @@ impl Engine {
     /// granularity and disks. It removes no rows and does not merge (docs/clickhouse-behaviour.md, §3; docs/design.md, §3).
     ///
     /// The old syntax takes no settings. There a statement stops merges.
-    pub fn staging(&self) -> Engine {
-        if let Some(at) = self.granularity_argument()
+    pub(crate) fn staging(&self) -> Engine {
+        if let Some(index) = self.granularity_argument()
             && self.is_old_syntax()
         {
-            let arguments = self.own_arguments()[..=at].to_vec();
+            let arguments = self.own_arguments()[..=index].to_vec();
             return Engine { name: "MergeTree".into(), arguments: Some(arguments), clauses: Vec::new() };
         }
         let mut clauses: Vec<(Clause, String)> = self

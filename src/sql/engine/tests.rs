@@ -7,7 +7,7 @@ fn parsed(text: &str) -> Engine {
 }
 
 #[test]
-fn a_ttl_is_a_condition() {
+fn a_ttl_is_read_as_a_condition_on_expired_rows() {
     let expired = |ttl: &str| parsed(&format!("MergeTree ORDER BY a TTL {ttl} SETTINGS x = 1")).expired();
     assert_eq!(expired("d + toIntervalDay(1)"), Some(vec!["toDate(d + toIntervalDay(1)) < today()".into()]));
     assert_eq!(
@@ -19,7 +19,7 @@ fn a_ttl_is_a_condition() {
 }
 
 #[test]
-fn an_engine_may_end_like_a_statement() {
+fn an_engine_may_end_with_semicolons() {
     let plain = "MergeTree PARTITION BY d ORDER BY (a, ';') SETTINGS storage_policy = ';'";
     for end in [";", " ;\n ", ";; -- the end\n"] {
         assert_eq!(parsed(&format!("{plain}{end}")), parsed(plain), "{end:?}");
@@ -30,7 +30,7 @@ fn an_engine_may_end_like_a_statement() {
 }
 
 #[test]
-fn a_setting_is_found_without_its_quotes() {
+fn the_value_of_a_setting_is_returned_without_quotes() {
     let engine = parsed("MergeTree ORDER BY a SETTINGS index_granularity = 1024, storage_policy = 'hot'");
     assert_eq!(engine.setting("storage_policy").as_deref(), Some("hot"));
     assert_eq!(engine.setting("index_granularity").as_deref(), Some("1024"));
@@ -38,7 +38,7 @@ fn a_setting_is_found_without_its_quotes() {
 }
 
 #[test]
-fn new_syntax_is_taken_apart_and_put_together() {
+fn an_engine_of_the_new_syntax_is_parsed_and_printed() {
     let engine = parsed(
         "ENGINE=ReplicatedReplacingMergeTree('/t/{shard}/x', '{replica}', v)\n PARTITION BY (toYYYYMM(d), s)
          ORDER BY (a, intHash32(a)) TTL d + INTERVAL 1 DAY SETTINGS index_granularity = 1024, merge_with_ttl_timeout=1",
@@ -55,7 +55,7 @@ fn new_syntax_is_taken_apart_and_put_together() {
 }
 
 #[test]
-fn old_syntax_keeps_its_keys_and_loses_replication_and_columns_to_sum() {
+fn a_staging_engine_of_the_old_syntax_keeps_only_the_keys() {
     let engine = parsed("ReplicatedSummingMergeTree('/p', 'r', d, intHash32(u), (a, intHash32(u)), 8192, (x, y))");
     assert!(engine.is_old_syntax());
     assert_eq!(engine.partition_key().as_deref(), Some("toYYYYMM(d)"));
@@ -63,7 +63,7 @@ fn old_syntax_keeps_its_keys_and_loses_replication_and_columns_to_sum() {
 }
 
 #[test]
-fn settings_that_a_server_does_not_know_are_left_out_by_name() {
+fn settings_that_a_server_does_not_know_are_left_out_and_named() {
     let known = BTreeSet::from(["index_granularity".to_owned()]);
     for (engine, fitting, left_out) in [
         (
@@ -83,7 +83,7 @@ fn settings_that_a_server_does_not_know_are_left_out_by_name() {
 }
 
 #[test]
-fn an_engine_without_parentheses_or_clauses_is_one() {
+fn engines_without_parentheses_or_clauses_are_parsed() {
     assert_eq!(parsed("Memory").to_string(), "Memory");
     assert_eq!(parsed("`Null`").to_string(), "Null");
     assert_eq!(parsed("MergeTree ORDER BY tuple()").clause(Clause::OrderBy), Some("tuple()"));
@@ -94,7 +94,7 @@ fn an_engine_without_parentheses_or_clauses_is_one() {
 }
 
 #[test]
-fn what_is_no_engine_says_why() {
+fn an_error_says_why_a_text_is_not_an_engine() {
     for (text, why) in [
         ("", "it does not start with the name of an engine"),
         ("('a')", "it does not start with the name of an engine"),

@@ -10,7 +10,7 @@ use super::yaml;
 pub(super) const DEFAULT_INCLUDE_FROM: &str = "/etc/metrika.xml";
 
 /// The largest number of files of a configuration.
-pub const MOST_FILES: usize = 1000;
+pub(crate) const MOST_FILES: usize = 1000;
 
 /// A file of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folders_are_called_like_the_file_and_conf() {
+    fn folders_named_after_the_file_and_conf_are_merged() {
         let folders = |path: &str| -> Vec<String> {
             merge_folders(Path::new(path)).iter().map(|folder| folder.display().to_string()).collect()
         };
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_told_by_their_names_and_ordered_by_their_bytes() {
+    fn merged_files_are_selected_by_extension_and_sorted_by_name() {
         for (name, expected) in [
             ("a.xml", true),
             ("a.XML", true),

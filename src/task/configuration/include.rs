@@ -43,15 +43,15 @@ pub(super) struct Includes<'c> {
     /// How many more elements may be included.
     budget: usize,
     /// Names of the files; that of `<include_from>` is added when it is read.
-    pub files: Vec<String>,
-    pub faults: Vec<Fault>,
-    pub warnings: Vec<Warning>,
+    pub(crate) files: Vec<String>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) warnings: Vec<Warning>,
     /// Optional elements that were left out because their source is missing.
-    pub left_out: Vec<Fault>,
+    pub(crate) left_out: Vec<Fault>,
 }
 
 impl<'c> Includes<'c> {
-    pub fn new(rules: Rules, secrets: &'c dyn SecretSource, files: Vec<String>) -> Self {
+    pub(crate) fn new(rules: Rules, secrets: &'c dyn SecretSource, files: Vec<String>) -> Self {
         Includes {
             rules,
             secrets,
@@ -65,7 +65,7 @@ impl<'c> Includes<'c> {
     }
 
     /// Determines the file for `incl`, then replaces the substitutions below the root.
-    pub fn fill(&mut self, root: &mut Element) {
+    pub(crate) fn fill(&mut self, root: &mut Element) {
         let path = format!("/{}", root.name);
         self.source = self.source_of(root, &path);
         self.children(root, &path, 0);
@@ -132,23 +132,23 @@ impl<'c> Includes<'c> {
     }
 
     fn children(&mut self, parent: &mut Element, path: &str, depth: usize) {
-        let mut at = 0;
-        while at < parent.nodes.len() {
-            let Node::Element(child) = &mut parent.nodes[at] else {
-                at += 1;
+        let mut position = 0;
+        while position < parent.nodes.len() {
+            let Node::Element(child) = &mut parent.nodes[position] else {
+                position += 1;
                 continue;
             };
             if child.name == "include" && self.rules == Rules::Modern {
-                at = self.include(parent, at, path);
+                position = self.include(parent, position, path);
                 continue;
             }
             let path = format!("{path}/{}", child.name);
             match self.expand(child, &path, depth) {
-                Outcome::Keep => at += 1,
+                Outcome::Keep => position += 1,
                 Outcome::Remove => {
-                    parent.nodes.remove(at);
+                    parent.nodes.remove(position);
                     // 18.16 skips the node after one that it removes.
-                    at += usize::from(self.rules == Rules::Old);
+                    position += usize::from(self.rules == Rules::Old);
                 }
             }
         }
@@ -156,34 +156,34 @@ impl<'c> Includes<'c> {
 
     /// Replaces an `<include>` by the content that it names, or merges the content into its parent. Returns the
     /// position of the next node.
-    fn include(&mut self, parent: &mut Element, at: usize, path: &str) -> usize {
-        let Node::Element(child) = &parent.nodes[at] else { return at + 1 };
+    fn include(&mut self, parent: &mut Element, position: usize, path: &str) -> usize {
+        let Node::Element(child) = &parent.nodes[position] else { return position + 1 };
         let child = child.clone();
         let path = format!("{path}/include");
         if !child.nodes.is_empty() {
             self.fault(&child, &path, Problem::IncludeWithContent);
-            return at + 1;
+            return position + 1;
         }
         let lookup = match self.substitution(&child, &path) {
             Ok(Some(name)) => self.look_up(name, &child, &path),
             Ok(None) => {
                 self.fault(&child, &path, Problem::IncludeOfNothing);
-                return at + 1;
+                return position + 1;
             }
-            Err(()) => return at + 1,
+            Err(()) => return position + 1,
         };
         let included = match lookup {
             Lookup::Found(included) => included,
             Lookup::Missing => {
-                parent.nodes.remove(at);
-                return at;
+                parent.nodes.remove(position);
+                return position;
             }
-            Lookup::Refused => return at + 1,
+            Lookup::Refused => return position + 1,
         };
         if child.attribute("merge").is_none() {
             let count = included.nodes.len();
-            parent.nodes.splice(at..=at, included.nodes);
-            return at + count;
+            parent.nodes.splice(position..=position, included.nodes);
+            return position + count;
         }
         let mut slots: Vec<Option<Node>> = std::mem::take(&mut parent.nodes).into_iter().map(Some).collect();
         // Once for each of its nodes, like the server.
@@ -196,8 +196,8 @@ impl<'c> Includes<'c> {
                 break;
             }
         }
-        slots[at] = None;
-        let next = slots[..at].iter().flatten().count();
+        slots[position] = None;
+        let next = slots[..position].iter().flatten().count();
         parent.nodes = slots.into_iter().flatten().collect();
         next
     }
@@ -226,9 +226,10 @@ impl<'c> Includes<'c> {
             return Lookup::Refused;
         }
         let found = match &self.source {
-            Source::Read(root) => {
-                name.split('/').try_fold(root, |at, name| at.children().find(|child| child.name == name)).cloned()
-            }
+            Source::Read(root) => name
+                .split('/')
+                .try_fold(root, |element, name| element.children().find(|child| child.name == name))
+                .cloned(),
             Source::Unread { .. } | Source::Nothing => None,
         };
         match found {

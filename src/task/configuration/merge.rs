@@ -12,9 +12,9 @@ use super::{Rules, SUBSTITUTIONS};
 /// `remove` and `replace` on one element.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Clash {
-    pub name: String,
-    pub line: u32,
-    pub file: usize,
+    pub(crate) name: String,
+    pub(crate) line: u32,
+    pub(crate) file: usize,
 }
 
 /// The key by which elements are paired.
@@ -31,10 +31,10 @@ pub(super) fn merge(base: &mut Element, piece: Element, rules: Rules) -> Result<
 /// nodes go after all slots.
 pub(super) fn merge_slots(slots: &mut Vec<Option<Node>>, with: Vec<Node>, rules: Rules) -> Result<(), Clash> {
     let mut pairs: HashMap<Identity, VecDeque<usize>> = HashMap::new();
-    for (at, slot) in slots.iter_mut().enumerate() {
+    for (position, slot) in slots.iter_mut().enumerate() {
         match slot {
             Some(Node::Text(text)) if !trim(text).is_empty() => *slot = None,
-            Some(Node::Element(element)) => pairs.entry(identity(element)).or_default().push_back(at),
+            Some(Node::Element(element)) => pairs.entry(identity(element)).or_default().push_back(position),
             _ => {}
         }
     }
@@ -48,7 +48,7 @@ pub(super) fn merge_slots(slots: &mut Vec<Option<Node>>, with: Vec<Node>, rules:
             return Err(Clash { name: new.name, line: new.line, file: new.file });
         }
         let pair = pairs.get_mut(&identity(&new)).and_then(VecDeque::pop_front);
-        match pair.and_then(|at| slots.get_mut(at)) {
+        match pair.and_then(|position| slots.get_mut(position)) {
             Some(slot) if remove => *slot = None,
             Some(slot) if replace => {
                 if rules == Rules::Old {

@@ -15,7 +15,8 @@ mod include;
 mod merge;
 mod yaml;
 
-pub use files::{ConfigText, MOST_FILES, in_order, is_piece, merge_folders};
+pub(crate) use files::MOST_FILES;
+pub use files::{ConfigText, in_order, is_piece, merge_folders};
 
 use include::Includes;
 
@@ -43,12 +44,12 @@ pub enum Rules {
 /// A configuration's merged files, with their includes.
 #[derive(Debug)]
 pub(super) struct Merged {
-    pub root: Element,
+    pub(crate) root: Element,
     /// Names of the files that elements refer to.
-    pub files: Vec<String>,
-    pub faults: Vec<Fault>,
-    pub warnings: Vec<Warning>,
-    pub left_out: Vec<Fault>,
+    pub(crate) files: Vec<String>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) warnings: Vec<Warning>,
+    pub(crate) left_out: Vec<Fault>,
 }
 
 /// The parsed files of a configuration.
@@ -61,7 +62,7 @@ pub(super) struct Documents {
 
 impl Documents {
     /// Reads the named file and the pieces, in their order.
-    pub fn read(texts: &[ConfigText]) -> Result<Self, Faults> {
+    pub(crate) fn read(texts: &[ConfigText]) -> Result<Self, Faults> {
         let files: Vec<String> = texts.iter().map(|text| text.path.clone()).collect();
         let mut roots = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
@@ -84,13 +85,13 @@ impl Documents {
     }
 
     /// Returns whether a release without `<clickhouse>`, YAML and `<include>` may read these files.
-    pub fn may_be_old(&self) -> bool {
+    pub(crate) fn may_be_old(&self) -> bool {
         !self.has_yaml && self.roots.iter().all(|root| root.name == "yandex" && !has_include(root))
     }
 
     /// Merges the files, and replaces the substitutions: in the elements that the copier reads, or in all
     /// (`everything`).
-    pub fn merged(&self, rules: Rules, secrets: &dyn SecretSource, everything: bool) -> Merged {
+    pub(crate) fn merged(&self, rules: Rules, secrets: &dyn SecretSource, everything: bool) -> Merged {
         let mut includes = Includes::new(rules, secrets, self.files.clone());
         // There is at least one root; otherwise reading would have failed.
         let mut root = self.roots[0].clone();

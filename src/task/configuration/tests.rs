@@ -1,4 +1,4 @@
-//! What servers of both releases made of such files stands here; `tests/it/configuration.rs` asks the servers themselves.
+//! The expected values are those that servers of both releases read; `tests/it/configuration.rs` asks the servers.
 
 use super::*;
 use crate::task::{GivenSecrets, KeeperConfig};
@@ -22,8 +22,8 @@ fn secrets(include_from: Option<&str>) -> GivenSecrets {
 }
 
 fn keeper(main: &str, pieces: &[(&str, &str)], include_from: Option<&str>) -> Result<(String, Vec<String>), String> {
-    let read = KeeperConfig::of(&texts(main, pieces), &secrets(include_from));
-    let (config, warnings) = read.map_err(|faults| faults.to_string())?;
+    let parsed = KeeperConfig::of(&texts(main, pieces), &secrets(include_from));
+    let (config, warnings) = parsed.map_err(|faults| faults.to_string())?;
     let hosts: Vec<_> = config.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
     let warnings = warnings.iter().map(|warning| warning.in_file("config.xml")).collect();
     Ok((format!("{}{}", hosts.join(","), config.root.unwrap_or_default()), warnings))
@@ -38,7 +38,7 @@ fn hosts(main: &str, pieces: &[(&str, &str)], include_from: Option<&str>) -> Str
 const A: &str = "<zookeeper><node><host>a</host></node><root>/r</root></zookeeper>";
 
 #[test]
-fn a_piece_changes_replaces_or_removes_what_the_named_file_says() {
+fn a_merged_file_changes_replaces_or_removes_elements_of_the_main_file() {
     let main = format!("<clickhouse>{A}</clickhouse>");
     let with = |piece: &str| keeper(&main, &[("config.d/z.xml", &format!("<yandex>{piece}</yandex>"))], None);
     assert_eq!(with("").unwrap().0, "a:2181/r");
@@ -110,7 +110,7 @@ const WRONG_INCLUSIONS: [(&str, &str); 11] = [
 ];
 
 #[test]
-fn what_is_included_comes_from_the_file_and_the_environment() {
+fn included_elements_come_from_a_file_or_the_environment() {
     let include =
         "<yandex><zk><node><host>i</host></node></zk><deep><node incl='zk/node'/></deep><loop incl='loop'/></yandex>";
     let main = |zookeeper: &str| format!("<clickhouse>{zookeeper}</clickhouse>");
@@ -132,7 +132,7 @@ fn what_is_included_comes_from_the_file_and_the_environment() {
         let message = with(zookeeper).unwrap_err();
         assert!(message.starts_with(expected), "{zookeeper}: {message}");
     }
-    // Elsewhere such things are the server's affair.
+    // In elements that the copier does not use, such attributes are ignored.
     let others = "<macros from_zk='/m'/><remote_servers incl='no'/><include_from>/no.xml</include_from>";
     let (found, warnings) = with(&format!("{A}{others}")).unwrap();
     assert_eq!(found, "a:2181/r");
@@ -140,7 +140,7 @@ fn what_is_included_comes_from_the_file_and_the_environment() {
 }
 
 #[test]
-fn a_fault_is_told_with_the_file_that_it_stands_in() {
+fn an_error_names_the_configuration_file_that_contains_it() {
     let main = format!("<clickhouse>{A}</clickhouse>");
     let piece = "<clickhouse>\n<zookeeper><node><port>x</port></node>\n<hots/></zookeeper></clickhouse>";
     let message = keeper(&main, &[("config.d/z.xml", piece)], None).unwrap_err();
@@ -166,7 +166,7 @@ fn a_fault_is_told_with_the_file_that_it_stands_in() {
         keeper("<clickhouse><zookeeper incl='zk'/></clickhouse>", &[], Some(include)).unwrap_err(),
         "/etc/metrika.xml line 2: /clickhouse/zookeeper/node/host: must be the name or address of one host, but is 'a b'"
     );
-    // What comes from the environment is not shown.
+    // Values from the environment are not shown.
     let main = "<clickhouse><zookeeper><node><host from_env='AMP'/></node></zookeeper></clickhouse>";
     assert_eq!(
         keeper(main, &[], None).unwrap_err(),
@@ -185,15 +185,15 @@ fn files_that_releases_merge_into_different_zookeepers_are_refused() {
         "config.xml: /yandex/zookeeper: releases of ClickHouse merge these files in different ways: 25.8 takes own:2181, 18.16 takes \
          own:2181,i:2181. Name a file for --config that holds one <zookeeper>, without other files beside it"
     );
-    // Where only a modern server can be meant, its rules hold.
+    // Only modern servers accept `<clickhouse>`, so their rules apply.
     let modern = main.replace("yandex", "clickhouse");
     assert_eq!(hosts(&modern, &[("conf.d/z.xml", piece)], Some(include)), "own:2181");
-    // Where both do the same, nothing is asked.
+    // If all releases merge the files in the same way, there is no error.
     assert_eq!(hosts(main, &[("conf.d/z.xml", "<yandex/>")], Some(include)), "i:2181");
 }
 
 #[test]
-fn inclusions_that_multiply_come_to_an_end() {
+fn inclusions_that_multiply_are_refused() {
     let wide: String =
         (0..12).map(|n| format!("<e{n}>{}</e{n}>", format!("<x incl='e{}'/>", n + 1).repeat(9))).collect();
     let include = format!("<yandex>{wide}<e12>x</e12></yandex>");

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_elements_lists_repeat_them_and_at_signs_make_attributes() {
+    fn yaml_keys_lists_and_at_signs_become_elements_and_attributes() {
         let yaml = "zookeeper:\n  node:\n    - \"@index\": 1\n      host: a\n      port: 0x10\n    - {host: b, secure: yes}\n  \
                     root: ~\nlogger: {level: 'null'}\nmacros:\n  \"@replace\": \"1\"\n  \"#text\": \"x\"\nempty: []\n";
         assert_eq!(
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_taken_as_clickhouse_takes_it_is_refused_with_its_line() {
+    fn yaml_that_clickhouse_reads_otherwise_is_refused_with_its_line() {
         let bomb: String = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)).collect();
         for (yaml, expected) in [
             ("- a: 1\n".to_owned(), "not YAML: a list at the root (line 1, column 1)"),
@@ -297,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "([-:?&*!|>'\"%@#a1 ,{}\\[\\]]|\n|\n  ){0,40}") {
+        fn no_text_makes_the_yaml_parser_panic(text in "([-:?&*!|>'\"%@#a1 ,{}\\[\\]]|\n|\n  ){0,40}") {
             let _ = parse(&text, 0);
         }
     }

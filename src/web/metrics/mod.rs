@@ -109,7 +109,7 @@ mod tests {
 
     /// Returns the names of samples with their labels.
     async fn exported() -> BTreeMap<String, BTreeSet<String>> {
-        let text = task::tests::everything() + &of_worker(&crate::worker::view::View::default(), "w", "/t").await;
+        let text = task::tests::all_metrics() + &of_worker(&crate::worker::view::View::default(), "w", "/t").await;
         let mut exported: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let sample = line.rsplit_once(' ').unwrap().0;
@@ -121,21 +121,19 @@ mod tests {
     }
 
     fn words(text: &str) -> impl Iterator<Item = &str> {
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|state_label| !state_label.is_empty())
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
     }
 
     /// Returns the names and labels in an expression.
-    fn asked(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
-        let names = words(expression)
-            .filter(|state_label| state_label.starts_with("clickhouse_copier_"))
-            .map(str::to_owned)
-            .collect();
+    fn names_and_labels(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+        let names =
+            words(expression).filter(|word| word.starts_with("clickhouse_copier_")).map(str::to_owned).collect();
         let mut labels = BTreeSet::new();
-        for inside in expression.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+        for inside in expression.split('{').skip(1).filter_map(|text| text.split('}').next()) {
             labels.extend(inside.split(',').filter_map(|pair| Some(pair.split_once('=')?.0.trim().to_owned())));
         }
         for by in ["by (", "on ("] {
-            for inside in expression.split(by).skip(1).filter_map(|rest| rest.split(')').next()) {
+            for inside in expression.split(by).skip(1).filter_map(|text| text.split(')').next()) {
                 labels.extend(words(inside).map(str::to_owned));
             }
         }
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_examples_ask_for_what_is_exported() {
+    async fn the_examples_query_only_exported_metrics() {
         let records: serde_json::Value =
             serde_json::from_str(include_str!("../../../examples/grafana-dashboard.json")).unwrap();
         let panels = records["panels"].as_array().unwrap().iter();
@@ -157,7 +155,7 @@ mod tests {
         assert!(expressions.len() > 20, "{expressions:#?}");
         let exported = exported().await;
         for expression in expressions {
-            let (names, labels) = asked(&expression);
+            let (names, labels) = names_and_labels(&expression);
             assert!(!names.is_empty(), "{expression}");
             let mut known: BTreeSet<String> = ADDED.map(str::to_owned).into();
             for name in &names {

@@ -57,7 +57,7 @@ fn task(metrics: &mut MetricSet, status: &Status) {
     let partitions = status.tables.iter().flat_map(|table| {
         PARTITION_STATES.map(|state| {
             let labels: Labels = vec![("table", table.name.clone()), ("state", state_label(state))];
-            (labels, count(table.amounts.partitions.get(&state).copied().unwrap_or(0)))
+            (labels, count(table.amounts.count(state)))
         })
     });
     metrics.gauge("partitions", "Partitions of the target in each state", None, partitions);
@@ -149,7 +149,7 @@ pub(super) mod tests {
     use crate::report::status::sample;
     use crate::web::watch::TaskSnapshot;
 
-    fn look(status: Status) -> Reading {
+    fn reading(status: Status) -> Reading {
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
         Reading {
             seen: Some(Arc::new(TaskSnapshot { at, overview: TaskOverview::empty(), status })),
@@ -158,19 +158,19 @@ pub(super) mod tests {
     }
 
     /// Returns all metrics of a task in progress.
-    pub(crate) fn everything() -> String {
+    pub(crate) fn all_metrics() -> String {
         let mut status = sample(3);
         status.seconds_left = Some(1);
-        of_task(&look(status))
+        of_task(&reading(status))
     }
 
     #[test]
-    fn figures_have_units_help_and_labels() {
+    fn metrics_have_units_and_labels() {
         let mut status = sample(7);
         status.tables[0].name = "a\"b\\c\nd".into();
         status.tables[0].amounts.partitions.insert(PartitionState::Done, 3);
         status.tables[0].amounts.bytes_copied = 5_000_000_000;
-        let text = of_task(&look(status));
+        let text = of_task(&reading(status));
         for line in [
             "# TYPE clickhouse_copier_up gauge",
             "clickhouse_copier_up 1",
@@ -190,17 +190,17 @@ pub(super) mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }
-        assert!(!text.contains("remaining"), "what is unknown is no number:\n{text}");
+        assert!(!text.contains("remaining"), "there is no metric for an unknown number:\n{text}");
     }
 
     #[test]
-    fn partitions_make_no_more_lines() {
-        assert_eq!(of_task(&look(sample(3))).lines().count(), of_task(&look(sample(3000))).lines().count());
+    fn the_number_of_metrics_does_not_grow_with_partitions() {
+        assert_eq!(of_task(&reading(sample(3))).lines().count(), of_task(&reading(sample(3000))).lines().count());
     }
 
     #[test]
-    fn what_cannot_be_seen_has_no_figures() {
-        let stale = Reading { stale: Some("away".into()), ..look(sample(3)) };
+    fn a_task_that_cannot_be_read_exports_no_progress() {
+        let stale = Reading { stale: Some("away".into()), ..reading(sample(3)) };
         let text = of_task(&stale);
         assert!(
             text.contains("\nclickhouse_copier_up 0\n") && text.contains("last_seen_timestamp_seconds 17"),

@@ -7,19 +7,19 @@ use crate::worker::view::{Totals, View};
 
 /// Returns the metrics of a worker. `name` is the worker's name, `path` the task's path.
 pub async fn of_worker(view: &View, name: &str, path: &str) -> String {
-    let (totals, in_hand) = (view.totals(), view.jobs_in_hand().await);
+    let (totals, jobs_now) = (view.totals(), view.jobs_in_hand().await);
     let mut metrics = MetricSet::new();
     let info =
         vec![("worker", name.to_owned()), ("path", path.to_owned()), ("version", env!("CARGO_PKG_VERSION").to_owned())];
     metrics.gauge("worker_info", "This worker; always 1", None, [(info, 1)]);
-    let at_work = i64::from(in_hand.is_some());
+    let at_work = i64::from(jobs_now.is_some());
     metrics.gauge(
         "worker_at_work",
         "1 while it has a place and works, 0 while it waits or begins",
         None,
         [(Vec::new(), at_work)],
     );
-    let (pieces, batches) = in_hand.unwrap_or_default();
+    let (pieces, batches) = jobs_now.unwrap_or_default();
     let jobs = [(label("kind", "copy"), count(pieces)), (label("kind", "publish"), count(batches))];
     metrics.gauge("worker_jobs", "Jobs that it has in hand", None, jobs);
     let Totals { pieces, rows, bytes, batches, failures } = totals;
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_worker_counts_what_it_did() {
+    async fn a_worker_counts_its_pieces_rows_and_failures() {
         let view = View::default();
         view.counters().copied(10, 2000);
         view.counters().copied(5, 1000);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::context::WorkerContext;
+use super::super::retry_policy::counts_again;
 use super::published;
-use crate::client::{Error, Remedy};
+use crate::client::Error;
+use crate::client::codes::UNKNOWN_TABLE;
 use crate::model::{Node, PartitionId, TableName, few};
 use crate::nodes::counts::target_rows;
 use crate::nodes::pool::NodePool;
@@ -14,14 +16,10 @@ use crate::protocol::account::{Expected, Findings, Placed};
 use crate::protocol::{BatchRecord, TableRecords};
 use crate::runtime::bounded::all_tables;
 
-/// The number of attempts to count a node.
-const TRIES: u32 = 4;
 /// How long a replica may take to fetch rows from other replicas before it is counted again.
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// The most partitions that a count names in its filter. With more, it counts all partitions of the table.
 const MAX_NAMED_PARTITIONS: usize = 250;
-/// Error code `UNKNOWN_TABLE`.
-const UNKNOWN_TABLE: u32 = 60;
 
 /// A target table on a node, with the rows that all table jobs put there.
 struct NodeTable {
@@ -161,15 +159,16 @@ impl NodeTable {
         let ids: Vec<PartitionId> = self.rows.keys().cloned().collect();
         let only = (ids.len() <= MAX_NAMED_PARTITIONS).then_some(ids.as_slice());
         let task = context.task();
-        let mut tries = 1;
+        let mut attempts = 1;
         let counted = loop {
             match target_rows(&context.pool, &task, &self.node, &self.name, only).await {
                 Ok(counted) => break counted,
                 // The server answers, but the table does not exist any more.
                 Err(error) if error.code() == Some(UNKNOWN_TABLE) => break BTreeMap::new(),
-                Err(error) if error.remedy() == Remedy::Retry && tries < TRIES => {
-                    tokio::time::sleep(context.pause(tries)).await;
-                    tries += 1;
+                Err(error) if counts_again(error.remedy(), attempts) => {
+                    let pause = context.worker_options.retry.pause(attempts);
+                    tokio::time::sleep(context.randomness.jitter(pause)).await;
+                    attempts += 1;
                 }
                 Err(error) => return Err(error),
             }

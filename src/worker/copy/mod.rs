@@ -1,7 +1,9 @@
 //! One attempt at a piece: creates staging tables, transfers the rows, counts them (docs/design.md, §3).
 
+mod dealing;
 mod parts;
 mod transfer;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,44 +11,44 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use super::context::{AttemptError, WorkerContext};
-use crate::client::Remedy;
+use super::context::WorkerContext;
+use super::errors::{AttemptError, FinalError, Mismatch};
+use super::retry_policy::ends_without_other_replica;
+use super::table_rules::{lacks_columns, may_clone};
+use crate::client::codes::TABLE_ALREADY_EXISTS;
 use crate::model::{AttemptNo, Node, TableName};
 use crate::plan::SourceShare;
 use crate::protocol::{BatchRecord, BatchRef, BatchTable, Copied, PieceRef};
 use crate::runtime::clock::now;
 use crate::runtime::fault_point::fault_point;
 
-/// Error code `TABLE_ALREADY_EXISTS`.
-const TABLE_EXISTS: u32 = 57;
-
 /// An attempt at a piece.
-pub struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     /// The context of the worker.
-    pub context: &'a WorkerContext,
+    pub(crate) context: &'a WorkerContext,
     /// The piece.
-    pub piece: PieceRef,
+    pub(crate) piece: PieceRef,
     /// The number of the attempt.
-    pub number: AttemptNo,
+    pub(crate) number: AttemptNo,
     /// How often earlier attempts ran out of memory.
-    pub narrow: u32,
+    pub(crate) narrow: u32,
     /// The record of the batch of the piece.
-    pub batch: &'a BatchRecord,
+    pub(crate) batch: &'a BatchRecord,
 }
 
 /// A node that the piece is read from.
 #[derive(Clone)]
-pub struct Source {
+pub(crate) struct Source {
     pub(super) node: Arc<Node>,
     /// The share of the piece on the node's shard.
-    pub(super) share: SourceShare,
+    share: SourceShare,
 }
 
 impl Attempt<'_> {
     /// Copies the piece's rows into staging tables of this attempt, and counts them there.
     ///
     /// Cancellation: statements that were sent continue; [`Self::abandon`] or the next attempt ends them.
-    pub async fn perform(&self, sources: &[Source]) -> Result<Copied, AttemptError> {
+    pub(crate) async fn perform(&self, sources: &[Source]) -> Result<Copied, AttemptError> {
         let (started, began) = (Instant::now(), now());
         let nodes = self.context.target_nodes(self.piece.table, &self.batch.nodes)?;
         if self.number > AttemptNo(1) {
@@ -67,8 +69,8 @@ impl Attempt<'_> {
             self.transfer(sources, nodes).await?;
         }
         fault_point("piece-pushed").await;
-        if self.context.strikes(self.context.worker_options.copy_fault_probability) {
-            return Err(AttemptError::Mismatch("a fault was wished for by --copy-fault-probability".into()));
+        if self.context.randomness.strikes(self.context.worker_options.copy_fault_probability) {
+            return Err(Mismatch::WantedFault { flag: "--copy-fault-probability" }.into());
         }
         let transferred = Instant::now();
         let copied = self.verify(sources, nodes).await?;
@@ -84,22 +86,22 @@ impl Attempt<'_> {
         };
         self.context.pool.suspect(&source.node);
         let shard = self.context.source_shard(self.piece.table, source.share.shard);
-        if server_error.remedy() == Remedy::Elsewhere && shard.replicas.len() < 2 {
-            return AttemptError::Final(server_error.to_string());
+        if ends_without_other_replica(server_error.remedy(), shard.replicas.len()) {
+            return FinalError::DamagedSource(server_error.clone()).into();
         }
         error
     }
 
     /// Ends the statements of this attempt that still run, and those of no newer attempt. Ignores errors: the statements can only
     /// touch tables of this attempt.
-    pub async fn abandon(&self) {
+    pub(crate) async fn abandon(&self) {
         let prefix = self.context.id.attempt_queries(self.piece, self.number);
         let nodes = self.context.statement_nodes(self.piece, &self.batch.nodes);
         join_all(nodes.iter().map(|node| self.context.pool.client.kill(node, &prefix))).await;
     }
 
     /// Returns the plan of the table job.
-    pub(super) fn plan(&self) -> &crate::plan::TablePlan {
+    fn plan(&self) -> &crate::plan::TablePlan {
         &self.context.plans[self.piece.table]
     }
 
@@ -108,9 +110,8 @@ impl Attempt<'_> {
     }
 
     /// Returns the name of the staging table of this attempt.
-    pub(super) fn staging(&self) -> TableName {
-        let name = self.context.id.staging(self.batch_ref(), self.piece, self.number);
-        self.context.beside_target(self.piece.table, name)
+    fn staging(&self) -> TableName {
+        self.plan().target.beside(self.context.id.staging(self.batch_ref(), self.piece, self.number))
     }
 
     /// Ends the statements and drops the tables of earlier attempts. Only disk space depends on it: no other attempt uses these tables.
@@ -120,7 +121,7 @@ impl Attempt<'_> {
         let plan = self.plan();
         let targets = nodes.iter().flatten().map(|node| (node.clone(), &plan.target));
         let mut places: Vec<(Arc<Node>, &TableName)> = targets.collect();
-        if self.context.may_clone(self.piece.table) {
+        if may_clone(plan, &self.context.task().tables[self.piece.table]) {
             let shares = plan.pieces[self.piece.index].sources.iter();
             let replicas = shares.flat_map(|share| self.context.source_shard(self.piece.table, share.shard).replicas);
             places.extend(replicas.map(|node| (Arc::new(node), &plan.source)));
@@ -194,15 +195,14 @@ impl Attempt<'_> {
         let context = self.context;
         let target = context.target(self.piece.table, node).await?;
         let staging = self.staging();
-        let statement = target
-            .create_staging(&staging, &self.plan().columns)
-            .ok_or_else(|| self.context.lacks(self.piece.table, node))?;
+        let statement =
+            target.create_staging(&staging, &self.plan().columns).ok_or_else(|| lacks_columns(self.plan(), node))?;
         let settings = context.target_settings(node).await?;
         if let Err(error) = context.pool.client.create_table(node, &staging, &statement, &settings).await {
             // A database of engine Replicated creates a table on all its replicas at once. Only this attempt uses the name, so an
             // existing table is the wanted one.
             let database = context.pool.client.database_engine(node, &staging.database).await?;
-            if error.code() != Some(TABLE_EXISTS) || database.as_deref() != Some("Replicated") {
+            if error.code() != Some(TABLE_ALREADY_EXISTS) || database.as_deref() != Some("Replicated") {
                 return Err(error.into());
             }
         }
@@ -214,7 +214,7 @@ impl Attempt<'_> {
     }
 
     /// Returns the replicas to read from: the first one of each source shard that answers.
-    pub async fn sources(&self) -> Result<Vec<Source>, AttemptError> {
+    pub(crate) async fn sources(&self) -> Result<Vec<Source>, AttemptError> {
         let shares = &self.plan().pieces[self.piece.index].sources;
         try_join_all(shares.iter().map(|share| self.source(*share))).await
     }
@@ -231,6 +231,6 @@ impl Attempt<'_> {
                 }
             }
         }
-        Err(first.map_or_else(|| AttemptError::Final("the source shard has no replica".into()), AttemptError::Server))
+        Err(first.map_or_else(|| FinalError::NoReplica.into(), AttemptError::Server))
     }
 }

@@ -20,7 +20,8 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use super::super::context::AttemptError;
+use super::super::errors::{AttemptError, FinalError};
+use super::super::table_rules::lacks_columns;
 use super::{Attempt, Source};
 use crate::client::{Error, Placing};
 use crate::model::{Node, PartitionId, TableName, Way};
@@ -78,6 +79,15 @@ struct FetchedParts {
     tables: Vec<(Arc<Node>, TableName)>,
 }
 
+/// A node that fetches parts.
+struct FetchTarget<'a> {
+    node: &'a Node,
+    /// The index of its target shard.
+    shard: usize,
+    /// Its index among the replicas of the shard.
+    replica: usize,
+}
+
 /// A temporary table of the attempt, to be dropped at the end. It may not exist.
 type TemporaryTable = (Arc<Node>, TableName);
 
@@ -113,9 +123,7 @@ impl Attempt<'_> {
                 Ok(false)
             }
             Err(hindrance) if is_demanded => Err(match hindrance {
-                Hindrance::Unfit(why) | Hindrance::Patched(why) => AttemptError::Final(format!(
-                    "clone does not work: {why}. Without <transfer> the worker looks for another way"
-                )),
+                Hindrance::Unfit(why) | Hindrance::Patched(why) => FinalError::CannotClone { why }.into(),
                 Hindrance::Server(error) => error.into(),
             }),
             Err(hindrance) => {
@@ -138,7 +146,7 @@ impl Attempt<'_> {
         }
         let line = format!("table {}: transfer: not clone, since {}", self.plan().name, hindrance.reason());
         if ways.is_news(&line) {
-            tracing::info!("{line}");
+            tracing::info!(names_table = true, "{line}");
         }
     }
 
@@ -242,17 +250,12 @@ impl Attempt<'_> {
                 tables: nodes[shard].iter().map(|target| (target.clone(), out.clone())).collect(),
             });
         }
-        let into = context.beside_target(
-            self.piece.table,
-            context.id.parts_in(self.batch_ref(), self.piece, self.number, source.share.shard),
-        );
+        let into =
+            plan.target.beside(context.id.parts_in(self.batch_ref(), self.piece, self.number, source.share.shard));
         made.extend(nodes[shard].iter().map(|target| (target.clone(), into.clone())));
-        let fetched = join_all(
-            nodes[shard]
-                .iter()
-                .enumerate()
-                .map(|(replica, target)| self.fetch_on(target, (shard, replica), &into, (node, path.as_str()), &ids)),
-        );
+        let fetched = join_all(nodes[shard].iter().enumerate().map(|(replica, target)| {
+            self.fetch_on(FetchTarget { node: target, shard, replica }, &into, node, &path, &ids)
+        }));
         fetched.await.into_iter().collect::<Result<(), Hindrance>>()?;
         Ok(FetchedParts { ids, tables: nodes[shard].iter().map(|target| (target.clone(), into.clone())).collect() })
     }
@@ -328,10 +331,10 @@ impl Attempt<'_> {
     /// Fetches the parts on a target node.
     async fn fetch_on(
         &self,
-        target: &Arc<Node>,
-        (shard, replica): (usize, usize),
+        FetchTarget { node: target, shard, replica }: FetchTarget<'_>,
         into: &TableName,
-        (source, path): (&Node, &str),
+        source: &Node,
+        path: &str,
         ids: &[PartitionId],
     ) -> Result<(), Hindrance> {
         let (context, client) = (self.context, &self.context.pool.client);
@@ -340,7 +343,7 @@ impl Attempt<'_> {
         let own_path = path_of(into, &format!("_s{shard}r{replica}"));
         let statement = definition
             .create_passage(into, &self.plan().columns, &own_path, REPLICA)
-            .ok_or_else(|| context.lacks(self.piece.table, target))?;
+            .ok_or_else(|| lacks_columns(self.plan(), target))?;
         self.create(target, into, &statement, &definition).await?;
         let settings = context.target_settings(target).await?;
         for (index, chunk) in ids.chunks(PARTITIONS_PER_ALTER).enumerate() {

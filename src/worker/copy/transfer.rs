@@ -6,11 +6,12 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::super::context::AttemptError;
+use super::super::errors::{AttemptError, Mismatch};
 use super::super::limits::transfer_trial::SplitMethod;
+use super::super::statement_settings::{TransferFacts, TransferSettings, for_transfer};
 use super::{Attempt, Source};
 use crate::client::{
-    Destination, Error, Origin, Running, StallVerdict, Transfer, TransferObservation, Watch, look_every,
+    Destination, Error, Origin, Running, StallVerdict, Transfer, TransferObservation, Watch, observation_pause,
 };
 use crate::model::{Node, Way};
 use crate::nodes::routes::{Route, after_failure, way_of};
@@ -60,7 +61,7 @@ impl Attempt<'_> {
         if let Some(method) = trial {
             let bytes = self.plan().bytes_of(self.piece.index);
             if let Some(news) = self.context.trials.note(self.piece.table, method, bytes, started.elapsed()) {
-                tracing::info!("table {}: {news}", self.plan().name);
+                tracing::info!(names_table = true, "table {}: {news}", self.plan().name);
             }
         }
         Ok(())
@@ -119,37 +120,20 @@ impl Attempt<'_> {
         let task = self.context.task();
         let job = &task.tables[self.piece.table];
         let columns = self.context.column_routes(self.piece.table, source).await?;
-        let between = (source, target.node.as_ref());
-        Ok(way_of(&self.context.pool, job, between, rows.filters_at_the_table(), &columns).await?)
+        let filtered = rows.filters_at_the_table();
+        Ok(way_of(&self.context.pool, job, source, &target.node, filtered, &columns).await?)
     }
 
     /// Returns whether one push of a source serves all target nodes, so that each row is read once.
     async fn pushes_dealt(&self, source: &Source, legs: &[Leg<'_>]) -> Result<bool, AttemptError> {
         let Some(sharding) = &self.plan().sharding else { return Ok(false) };
         let pushed = legs.len() > 1 && legs.iter().all(|leg| leg.route.way == Way::Push);
-        if !pushed || !self.context.pushes_dealt(self.piece.table, &source.node).await? {
+        if !pushed || !self.can_push_by_key(&source.node).await? {
             return Ok(false);
         }
         let slots = |leg: &Leg| sharding.slots[leg.target.shard].clone();
         let to: Vec<_> = legs.iter().map(|leg| (leg.target.node.as_ref(), slots(leg))).collect();
         Ok(remote_dealt(&to, &self.staging(), &sharding.slot_key()).is_some())
-    }
-
-    /// Returns whether the worker can deal the rows to several target shards.
-    async fn deals(&self, sources: &[Source]) -> Result<bool, AttemptError> {
-        let several = self.plan().sharding.is_some() && self.plan().target_shards().count() > 1;
-        Ok(several && self.against_dealing(sources).await?.is_none())
-    }
-
-    /// Returns the reason in the columns why the worker cannot deal the rows, if there is one.
-    async fn against_dealing(&self, sources: &[Source]) -> Result<Option<String>, AttemptError> {
-        for source in sources {
-            let columns = self.context.column_routes(self.piece.table, &source.node).await?;
-            if let Some(why) = columns.against_dealing() {
-                return Ok(Some(why.to_owned()));
-            }
-        }
-        Ok(None)
     }
 
     /// Chooses the split method where the servers could send the rows to each other, but would read them once for each target shard. A
@@ -164,9 +148,9 @@ impl Attempt<'_> {
         if !free || !direct || !self.deals(sources).await? {
             return Ok(None);
         }
-        for of_source in legs.chunks((legs.len() / sources.len().max(1)).max(1)) {
+        for legs_of_source in legs.chunks((legs.len() / sources.len().max(1)).max(1)) {
             // Rows that are read once without a detour need no relay.
-            if self.pushes_dealt(of_source[0].source, of_source).await? {
+            if self.pushes_dealt(legs_of_source[0].source, legs_of_source).await? {
                 return Ok(None);
             }
         }
@@ -199,23 +183,23 @@ impl Attempt<'_> {
         };
         let all_slots = 0..dealt.as_ref().map_or(0, |dealt| dealt.total);
         let (Some(source), Some(target)) = (sources.first(), targets.first()) else { return Ok(()) };
-        let all = rows.are_all_that_is_read();
+        let sends_all_rows = rows.are_all_that_is_read();
         // The settings of one side depend on the other side only where there is one source and one target node.
         let settings = |from: Arc<Node>, to: Arc<Node>| async move {
-            context.transfer_settings(way, &from, &to, all, self.narrow).await
+            self.transfer_settings(way, &from, &to, sends_all_rows).await
         };
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for Source { node, .. } in sources {
-            let (mut known, _) = settings(node.clone(), target.node.clone()).await?;
+            let mut known = settings(node.clone(), target.node.clone()).await?.source;
             // One push to several target nodes sends its settings to all of them.
             for target in targets.iter().skip(1).filter(|_| way == Way::Push) {
-                let (to_this, _) = settings(node.clone(), target.node.clone()).await?;
+                let to_this = settings(node.clone(), target.node.clone()).await?.source;
                 known.retain(|setting| to_this.contains(setting));
             }
             from.push(Origin { node: node.clone(), settings: known });
         }
         for target in targets {
-            let (_, settings) = settings(source.node.clone(), target.node.clone()).await?;
+            let settings = settings(source.node.clone(), target.node.clone()).await?.target;
             let slots = sharding.map_or(all_slots.clone(), |sharding| sharding.slots[target.shard].clone());
             to.push((target, Destination { node: target.node.clone(), slots, query_id: String::new(), settings }));
         }
@@ -244,14 +228,18 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Returns whether a source sends rows in a form that a target can read only after the worker has dealt them.
-    async fn needs_dealing(&self, sources: &[Source]) -> Result<bool, AttemptError> {
-        for source in sources {
-            if self.context.needs_dealing(self.piece.table, &source.node).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Returns the settings of the statements of a transfer between two nodes.
+    async fn transfer_settings(
+        &self,
+        way: Way,
+        from: &Node,
+        to: &Node,
+        sends_all_rows: bool,
+    ) -> Result<TransferSettings, Error> {
+        let pool = &self.context.pool;
+        let (source, target) = (pool.facts(from).await?, pool.facts(to).await?);
+        let facts = TransferFacts { way, source: &source, target: &target, sends_all_rows, narrow: self.narrow };
+        Ok(for_transfer(&self.context.task(), &facts))
     }
 
     /// Logs once for the table which route was chosen and why, unless it is a push. Logs other reasons of other nodes at level debug.
@@ -261,9 +249,9 @@ impl Attempt<'_> {
         let line = format!("table {table}: transfer: {way} from {} to {}, since {reason}", source.node, target.node);
         if ways.is_news(&format!("table {table}: {way}")) {
             ways.is_news(&line);
-            tracing::info!(node = source.node.address(), "{line}");
+            tracing::info!(node = source.node.address(), names_table = true, "{line}");
         } else if ways.is_news(&line) {
-            tracing::debug!(node = source.node.address(), "{line}");
+            tracing::debug!(node = source.node.address(), names_table = true, "{line}");
         }
     }
 
@@ -277,7 +265,7 @@ impl Attempt<'_> {
             self.plan().name
         );
         if shards > 1 && self.context.pool.routes.is_news(&line) {
-            tracing::info!("{line}");
+            tracing::info!(names_table = true, "{line}");
         }
         Ok(())
     }
@@ -290,7 +278,7 @@ impl Attempt<'_> {
             another |= after_failure(&self.context.pool, &from.node, &to.node, transfer.way, &error);
         }
         match another && free {
-            true => AttemptError::Mismatch(format!("{error}; the next attempt takes another way")),
+            true => Mismatch::RouteFailed(error).into(),
             false => error.into(),
         }
     }
@@ -347,7 +335,7 @@ impl Attempt<'_> {
         let mut watch = Watch::new(limit, Instant::now());
         let (mut silent, mut absent) = (0, 0);
         loop {
-            tokio::time::sleep(look_every(limit)).await;
+            tokio::time::sleep(observation_pause(limit)).await;
             let (statements, error) = self.statements_of(transfer).await;
             let waits = transfer.course.waits();
             let is_running = statements.values().any(|running| !running.is_empty());

@@ -3,48 +3,45 @@
 mod publishing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{Instrument, error_span};
 
-use super::context::{AttemptError, WorkerContext};
+use super::context::WorkerContext;
 use super::copy::{Attempt, Source};
 use super::counters::Counters;
+use super::errors::{AttemptError, FailedAttempt};
+use super::limits::admission::Admission;
+use super::retry_policy::OverloadGrace;
+use super::table_rules::may_clone;
 use crate::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
-use crate::model::Generation;
 use crate::plan::TablePlan;
-use crate::protocol::{BatchRecord, BatchRef, Copied, Failure, Job, PieceRecord, PieceRef, PieceState};
+use crate::planning::errors::Affected;
+use crate::protocol::{BatchRecord, BatchRef, Copied, Job, PieceRecord, PieceRef, PieceState};
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
 
-/// The number of failed attempts in a row after which a target node that does not answer counts as lost.
-const FAILURES_UNTIL_LOST: u32 = 3;
-/// How long the answers of an overloaded server do not count as failures.
-const OVERLOAD_GRACE: Duration = Duration::from_secs(6 * 3600);
 /// The most partitions that a log line about a batch names.
 const MAX_NAMED_PARTITIONS: usize = 20;
-/// How often a batch may move to other nodes.
-const MAX_GENERATIONS: Generation = Generation(10);
 
 /// The handles that a job needs. Cheap to clone.
 #[derive(Clone)]
-pub struct JobRunner {
+pub(crate) struct JobRunner {
     /// The context of the worker.
-    pub context: Arc<WorkerContext>,
+    pub(crate) context: Arc<WorkerContext>,
     /// The records of the task.
-    pub ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// The records as last read.
-    pub cache: Arc<Mutex<Cache>>,
+    pub(crate) cache: Arc<Mutex<Cache>>,
     /// The interrupt that ends waits.
-    pub interrupt: Interrupt,
+    pub(crate) interrupt: Interrupt,
     /// The counters of the worker.
-    pub counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// A claimed job.
-pub enum Claimed {
+pub(crate) enum Claimed {
     /// A piece, with the record of its attempt.
     Piece(PieceRef, PieceRecord),
     /// A batch, with the record of its attempt.
@@ -56,7 +53,7 @@ impl JobRunner {
     ///
     /// The caller must have chosen the job from `cache` and kept the lock of the cache since then. Another job of this worker could
     /// otherwise find in between that the job is done.
-    pub async fn claim(&self, cache: &mut Cache, job: Job) -> Result<Option<Claimed>, LedgerError> {
+    pub(crate) async fn claim(&self, cache: &mut Cache, job: Job) -> Result<Option<Claimed>, LedgerError> {
         let worker = &self.context.worker;
         let (claimed, outcome) = match job {
             Job::Copy(piece) => {
@@ -92,13 +89,13 @@ impl JobRunner {
     ///
     /// # Errors
     /// Only errors of the coordinator, which stop all work of this worker. Errors of servers are recorded.
-    pub async fn perform(&self, claimed: Claimed) -> Result<Job, LedgerError> {
+    pub(crate) async fn perform(&self, claimed: Claimed) -> Result<Job, LedgerError> {
         let job = match claimed {
             Claimed::Piece(piece, record) => {
                 let plan = &self.context.plans[piece.table];
                 let job = format!("table {} piece {} ({})", plan.name, piece.index, self.describe(piece));
                 let batch = plan.pieces[piece.index].batch;
-                let (table, partition) = (&plan.name, partition_names(plan, batch));
+                let (table, partition) = (&plan.name, partition_names(&affected(plan, batch)));
                 // The span has level ERROR, so that a log of errors only shows it too.
                 let span = error_span!("piece", job, table, partition, batch, piece = piece.index);
                 self.copy(piece, &job, record).instrument(span).await?;
@@ -110,7 +107,7 @@ impl JobRunner {
                     [one] => format!("table {} partition {}", plan.name, one.name),
                     many => format!("table {} batch {} ({} partitions)", plan.name, batch.index, many.len()),
                 };
-                let (table, partition) = (&plan.name, partition_names(plan, batch.index));
+                let (table, partition) = (&plan.name, partition_names(&affected(plan, batch.index)));
                 let span = error_span!("batch", job, table, partition, batch = batch.index);
                 self.publish(batch, &job, record).instrument(span).await?;
                 Job::Publish(batch)
@@ -122,7 +119,7 @@ impl JobRunner {
 
     async fn copy(&self, piece: PieceRef, name: &str, mut record: PieceRecord) -> Result<(), LedgerError> {
         fault_point("piece-claimed").await;
-        let mut grace = Grace::default();
+        let mut grace = OverloadGrace::default();
         loop {
             let span = error_span!("attempt", attempt = record.attempt.0);
             match self.try_to_copy(piece, name, record, &mut grace).instrument(span).await? {
@@ -138,13 +135,13 @@ impl JobRunner {
         piece: PieceRef,
         name: &str,
         mut record: PieceRecord,
-        grace: &mut Grace,
+        grace: &mut OverloadGrace,
     ) -> Result<Option<PieceRecord>, LedgerError> {
         let plan = &self.context.plans[piece.table];
         let batch_index = plan.pieces[piece.index].batch;
         let number = record.attempt;
         let batch = self.cache.lock().await.by_table[piece.table].batches[batch_index].clone();
-        tracing::debug!("{name}: attempt {number} begins");
+        tracing::debug!(names_table = true, "{name}: attempt {number} begins");
         let attempt = Attempt { context: &self.context, piece, number, narrow: record.narrow, batch: &batch };
         let sources = attempt.sources().await;
         if let Ok(sources) = &sources
@@ -155,7 +152,7 @@ impl JobRunner {
             let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), keep, worker).await?;
             drop(cache);
             if outcome == Outcome::Lost {
-                tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
+                tracing::warn!(names_table = true, "{name}: another worker has taken over; attempt {number} is void");
                 return Ok(None);
             }
             record = next;
@@ -166,6 +163,7 @@ impl JobRunner {
             Some(Ok(copied)) => {
                 let rows: u64 = copied.staged.iter().sum();
                 tracing::info!(
+                    names_table = true,
                     "{name}: {rows} rows copied in {:.1} s (attempt {number})",
                     copied.millis as f64 / 1000.0
                 );
@@ -174,19 +172,7 @@ impl JobRunner {
                 }
                 record.done(copied)
             }
-            Some(Err(error)) => {
-                attempt.abandon().await;
-                let batch_ref = BatchRef { table: piece.table, index: batch_index };
-                let moved = self.move_if_lost(batch_ref, &batch, &error, record.failures + 1).await?;
-                let limit = self.context.worker_options.tries;
-                let next = match moved {
-                    Some(generation) => record.next_attempt(&self.context.worker, generation),
-                    None => record.after_failure(&self.context.worker, grace.failure(&error), limit),
-                };
-                let given_up = matches!(next.state, PieceState::Failed { .. });
-                self.log_failure(name, number.0, &error, given_up, grace);
-                next
-            }
+            Some(Err(error)) => self.record_after_failure(name, &attempt, &record, error, grace).await?,
         };
         let continues = matches!(next.state, PieceState::Running { .. });
         let claim = if continues { ClaimChange::Keep } else { ClaimChange::GiveBack };
@@ -195,7 +181,7 @@ impl JobRunner {
         let outcome = self.ledger.change_piece(&mut cache, piece, &record, next.clone(), claim, worker).await?;
         drop(cache);
         if outcome == Outcome::Lost {
-            tracing::warn!("{name}: another worker has taken over; attempt {number} is void");
+            tracing::warn!(names_table = true, "{name}: another worker has taken over; attempt {number} is void");
             return Ok(None);
         }
         if let Some(copied) = next.copied() {
@@ -211,11 +197,39 @@ impl JobRunner {
         Ok(Some(next))
     }
 
+    /// Ends a failed attempt. Returns the record of the next attempt, or the one that says that the piece has failed.
+    async fn record_after_failure(
+        &self,
+        name: &str,
+        attempt: &Attempt<'_>,
+        record: &PieceRecord,
+        error: AttemptError,
+        grace: &mut OverloadGrace,
+    ) -> Result<PieceRecord, LedgerError> {
+        attempt.abandon().await;
+        let piece = attempt.piece;
+        let plan = &self.context.plans[piece.table];
+        let batch = BatchRef { table: piece.table, index: plan.pieces[piece.index].batch };
+        let moved = self.move_if_lost(batch, attempt.batch, &error, record.failures + 1).await?;
+        let limit = self.context.worker_options.retry.piece_attempts;
+        let next = match moved {
+            Some(generation) => record.next_attempt(&self.context.worker, generation),
+            None => {
+                let failure = grace.judge(error.failure(), Instant::now());
+                record.after_failure(&self.context.worker, failure, limit)
+            }
+        };
+        let given_up = matches!(next.state, PieceState::Failed { .. });
+        self.log_failure(name, &FailedAttempt { number: attempt.number.0, error }, given_up, grace);
+        Ok(next)
+    }
+
     /// Returns the record with the source nodes that this attempt adds, if the piece may be cloned. The nodes must be recorded before
     /// any table is created there.
     fn with_lending_nodes(&self, record: &PieceRecord, table: usize, sources: &[Source]) -> Option<PieceRecord> {
         let new = || sources.iter().map(|source| source.node.address()).filter(|node| !record.lent.contains(node));
-        if !self.context.may_clone(table) || new().next().is_none() {
+        let may_clone = may_clone(&self.context.plans[table], &self.context.task().tables[table]);
+        if !may_clone || new().next().is_none() {
             return None;
         }
         Some(PieceRecord { lent: record.lent.iter().cloned().chain(new()).collect(), ..record.clone() })
@@ -234,19 +248,22 @@ impl JobRunner {
         };
         let nodes = sources.iter().map(|source| source.node.as_ref());
         let started = Instant::now();
-        let Some(admitted) = self.admit(name, attempt.piece, attempt.batch, nodes).await? else { return Ok(None) };
+        let admission = Admission { context: &self.context, ledger: &self.ledger, interrupt: &self.interrupt, name };
+        let Some(admitted) = admission.admit(attempt.piece, attempt.batch, nodes).await? else { return Ok(None) };
         let waiting = started.elapsed().as_millis() as u64;
         let result = attempt.perform(&sources).await;
-        self.dismiss(admitted).await?;
+        admission.dismiss(admitted).await?;
         Ok(Some(result.map(|copied| Copied { waiting, ..copied })))
     }
 
     /// Waits before another attempt. An interrupt ends the wait for an overloaded server.
-    async fn pause(&self, failures: u32, grace: &Grace) -> PauseEnd {
+    async fn pause(&self, failures: u32, grace: &OverloadGrace) -> PauseEnd {
+        let pause = self.context.worker_options.retry.pause(failures + grace.answers());
+        let pause = self.context.randomness.jitter(pause);
         tokio::select! {
             biased;
-            () = self.interrupt.finish(), if grace.since.is_some() => PauseEnd::Interrupted,
-            () = tokio::time::sleep(self.context.pause(failures + grace.waits)) => PauseEnd::Over,
+            () = self.interrupt.finish(), if grace.since().is_some() => PauseEnd::Interrupted,
+            () = tokio::time::sleep(pause) => PauseEnd::Over,
         }
     }
 
@@ -273,28 +290,37 @@ impl JobRunner {
     }
 
     /// Logs and counts a failed attempt.
-    fn log_failure(&self, name: &str, number: u32, error: &AttemptError, given_up: bool, grace: &Grace) {
+    fn log_failure(&self, name: &str, failed: &FailedAttempt, given_up: bool, grace: &OverloadGrace) {
         self.counters.failed();
+        let FailedAttempt { number, error } = failed;
         let node = error.node();
         if let Some(node) = node {
             self.context.forget(node);
         }
         if given_up {
-            tracing::error!(node, "{name}: attempt {number} failed, and was the last: {error}");
-        } else if let Some(since) = grace.since {
+            tracing::error!(node, names_table = true, "{name}: attempt {number} failed, and was the last: {error}");
+        } else if let Some(since) = grace.since() {
             let minutes = since.elapsed().as_secs() / 60;
-            tracing::warn!(node, "{name}: attempt {number} waits, and is repeated (for {minutes} min so far): {error}");
+            tracing::warn!(
+                node,
+                names_table = true,
+                "{name}: attempt {number} waits, and is repeated (for {minutes} min so far): {error}"
+            );
         } else {
-            tracing::warn!(node, "{name}: attempt {number} failed and is repeated: {error}");
+            tracing::warn!(node, names_table = true, "{name}: attempt {number} failed and is repeated: {error}");
         }
     }
 }
 
+/// Returns the partitions that wait for the jobs of a batch.
+fn affected(plan: &TablePlan, batch: usize) -> Affected {
+    let partitions = plan.partitions_of(batch).iter().map(|partition| partition.name.clone());
+    Affected { table: plan.name.clone(), partitions: partitions.collect() }
+}
+
 /// Returns the names of the partitions of a batch, for log lines that a program reads.
-fn partition_names(plan: &TablePlan, batch: usize) -> String {
-    let partitions = plan.partitions_of(batch);
-    let names: Vec<&str> =
-        partitions.iter().take(MAX_NAMED_PARTITIONS).map(|partition| partition.name.as_str()).collect();
+fn partition_names(Affected { partitions, .. }: &Affected) -> String {
+    let names: Vec<&str> = partitions.iter().take(MAX_NAMED_PARTITIONS).map(String::as_str).collect();
     match partitions.len().saturating_sub(MAX_NAMED_PARTITIONS) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
@@ -306,49 +332,4 @@ fn partition_names(plan: &TablePlan, batch: usize) -> String {
 enum PauseEnd {
     Over,
     Interrupted,
-}
-
-/// How long and how often in a row an overloaded server has answered an attempt.
-#[derive(Debug, Default)]
-struct Grace {
-    /// The time of the first such answer.
-    since: Option<Instant>,
-    /// The number of such answers.
-    waits: u32,
-}
-
-impl Grace {
-    /// Returns the record of an error. An overload is no failure until it has lasted for [`OVERLOAD_GRACE`].
-    fn failure(&mut self, error: &AttemptError) -> Failure {
-        let mut failure = error.failure();
-        if failure.overload {
-            let since = *self.since.get_or_insert_with(Instant::now);
-            self.waits += 1;
-            failure.overload = since.elapsed() < OVERLOAD_GRACE;
-        } else {
-            *self = Self::default();
-        }
-        failure
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::{Error, Kind};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_asks_for_time_is_given_hours_and_not_days() {
-        let server_error = |code| {
-            let kind = Kind::Server { code, message: "Too many parts (300)".into() };
-            AttemptError::Server(Error { node: "n".into(), doing: "cannot".into(), kind })
-        };
-        let mut grace = Grace::default();
-        assert!(grace.failure(&server_error(252)).overload);
-        tokio::time::advance(OVERLOAD_GRACE / 2).await;
-        assert!(grace.failure(&server_error(252)).overload && !grace.failure(&server_error(209)).overload);
-        assert!(grace.failure(&server_error(252)).overload, "counted from the beginning again");
-        tokio::time::advance(OVERLOAD_GRACE).await;
-        assert!(!grace.failure(&server_error(252)).overload);
-    }
 }

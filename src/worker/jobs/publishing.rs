@@ -1,15 +1,19 @@
 //! The work on a claimed batch, until the result of its publication is recorded.
 
+use futures::future::join_all;
 use tokio::time::Instant;
 use tracing::{Instrument, error_span};
 
-use super::super::context::AttemptError;
-use super::super::publish::{Before, Gathered, Publication};
-use super::{FAILURES_UNTIL_LOST, Grace, JobRunner, MAX_GENERATIONS, PauseEnd};
+use super::super::context::WorkerContext;
+use super::super::errors::{AttemptError, FailedAttempt, FinalError};
+use super::super::publish::{Before, CopiedPiece, Gathered, Publication};
+use super::super::retry_policy::{BatchFailure, OverloadGrace};
+use super::super::table_rules::policy;
+use super::{JobRunner, PauseEnd};
 use crate::ledger::{ClaimChange, LedgerError, Outcome};
+use crate::model::Generation;
 use crate::protocol::{BatchRecord, BatchRef, BatchState, Job, PieceRef, Policy, Published};
 use crate::runtime::fault_point::fault_point;
-use crate::worker::jobs::Generation;
 
 impl JobRunner {
     pub(super) async fn publish(
@@ -19,7 +23,7 @@ impl JobRunner {
         mut record: BatchRecord,
     ) -> Result<(), LedgerError> {
         fault_point("publication-claimed").await;
-        let mut grace = Grace::default();
+        let mut grace = OverloadGrace::default();
         loop {
             let span = error_span!("attempt", attempt = record.publication.0);
             match self.try_to_publish(batch, name, record, &mut grace).instrument(span).await? {
@@ -35,28 +39,30 @@ impl JobRunner {
         batch: BatchRef,
         name: &str,
         mut record: BatchRecord,
-        grace: &mut Grace,
+        grace: &mut OverloadGrace,
     ) -> Result<Option<BatchRecord>, LedgerError> {
         let number = record.publication;
         let result = self.attempt_publication(batch, &mut record).await?;
         let (next, gathered) = match result {
             Ok((published, gathered)) => {
                 let rows: u64 = published.partitions.iter().map(|result| result.target).sum();
-                tracing::info!("{name}: published, {rows} rows on the target (attempt {number})");
+                tracing::info!(names_table = true, "{name}: published, {rows} rows on the target (attempt {number})");
                 for remark in &published.remarks {
-                    tracing::warn!("{name}: {remark}");
+                    tracing::warn!(names_table = true, "{name}: {remark}");
                 }
                 let next = BatchRecord { state: BatchState::Done(published), ..record.clone() };
                 (next, Some(gathered))
             }
             Err(error) => {
-                if self.move_if_lost(batch, &record, &error, record.failures + 1).await?.is_some() {
-                    self.log_failure(name, number.0, &error, false, grace);
+                let failed = FailedAttempt { number: number.0, error };
+                if self.move_if_lost(batch, &record, &failed.error, record.failures + 1).await?.is_some() {
+                    self.log_failure(name, &failed, false, grace);
                     return self.ledger.give_up_claim(Job::Publish(batch)).await.map(|()| None);
                 }
-                let limit = self.context.worker_options.publication_tries;
-                let next = record.after_failure(&self.context.worker, grace.failure(&error), limit);
-                self.log_failure(name, number.0, &error, matches!(next.state, BatchState::Failed { .. }), grace);
+                let limit = self.context.worker_options.retry.publication_attempts;
+                let failure = grace.judge(failed.error.failure(), Instant::now());
+                let next = record.after_failure(&self.context.worker, failure, limit);
+                self.log_failure(name, &failed, matches!(next.state, BatchState::Failed { .. }), grace);
                 (next, None)
             }
         };
@@ -67,7 +73,10 @@ impl JobRunner {
         let outcome = self.ledger.change_batch(&mut cache, batch, &record, next.clone(), claim, worker).await?;
         drop(cache);
         if outcome == Outcome::Lost {
-            tracing::warn!("{name}: another worker has taken over; attempt {number} at publishing is void");
+            tracing::warn!(
+                names_table = true,
+                "{name}: another worker has taken over; attempt {number} at publishing is void"
+            );
             return Ok(None);
         }
         if let Some(gathered) = gathered {
@@ -101,15 +110,14 @@ impl JobRunner {
         let gathering = started.elapsed().as_millis() as u64;
         let earlier = record.before();
         let mut before = earlier.clone();
-        if self.context.policy(batch.table) == Policy::Append
-            && gathered.iter().any(|part| !before.contains_key(&part.address()))
-        {
+        let policy = policy(&self.context.task().tables[batch.table], self.context.worker_options.safe_mode);
+        if policy == Policy::Append && gathered.iter().any(|part| !before.contains_key(&part.address())) {
             before = match publication.rows_before(&gathered, &before).await {
                 Ok(before) => before,
                 Err(error) => return Ok(Err(error)),
             };
             if !self.record_before(batch, record, before.clone()).await? {
-                return Ok(Err(AttemptError::Final("another worker has taken over".into())));
+                return Ok(Err(FinalError::TakenOver.into()));
             }
             fault_point("before-recorded").await;
         }
@@ -117,7 +125,7 @@ impl JobRunner {
         if let Err(AttemptError::Overtaken { nodes, .. }) = &placed {
             before.retain(|node, _| !nodes.contains(node));
             if !self.record_before(batch, record, before).await? {
-                return Ok(Err(AttemptError::Final("another worker has taken over".into())));
+                return Ok(Err(FinalError::TakenOver.into()));
             }
         }
         Ok(placed.map(|published| (Published { gathering, ..published }, gathered)))
@@ -152,7 +160,8 @@ impl JobRunner {
             .filter_map(|piece| {
                 let record = &records.pieces[piece];
                 let copied = record.copied()?.clone();
-                Some((PieceRef { table: batch.table, index: piece }, record.attempt, copied))
+                let piece = PieceRef { table: batch.table, index: piece };
+                Some(CopiedPiece { piece, attempt: record.attempt, copied })
             })
             .collect();
         Publication {
@@ -177,13 +186,14 @@ impl JobRunner {
         error: &AttemptError,
         failures: u32,
     ) -> Result<Option<Generation>, LedgerError> {
-        let gone = matches!(error, AttemptError::StagingGone(_));
-        if !gone && (!error.is_transient() || failures < FAILURES_UNTIL_LOST) || record.generation >= MAX_GENERATIONS {
+        let staging_gone = matches!(error, AttemptError::StagingGone(_));
+        let (transient, generation) = (error.is_transient(), record.generation);
+        if !(BatchFailure { staging_gone, transient, failures, generation }).may_mean_lost_node() {
             return Ok(None);
         }
-        let Some(live) = self.context.live_targets(batch.table).await else { return Ok(None) };
+        let Some(live) = live_targets(&self.context, batch.table).await else { return Ok(None) };
         let lost = record.nodes.iter().zip(&live).any(|(used, live)| used.iter().any(|node| !live.contains(node)));
-        if !gone && !lost {
+        if !staging_gone && !lost {
             return Ok(None);
         }
         let nodes = self.context.plans[batch.table].nodes_for(batch.index, &live);
@@ -199,6 +209,7 @@ impl JobRunner {
         let now = cache.by_table[batch.table].batches[batch.index].generation;
         if outcome == Outcome::Done {
             tracing::warn!(
+                names_table = true,
                 "table {}: a target node with staged rows of batch {} is lost: other nodes are chosen, and the batch is copied \
                  again",
                 self.context.plans[batch.table].name,
@@ -207,4 +218,25 @@ impl JobRunner {
         }
         Ok((now > record.generation).then_some(now))
     }
+}
+
+/// Returns the addresses of the target nodes that answer now, by shard. Returns `None` when no node of a shard answers, or when no other
+/// node may take over: on plain tables with `internal_replication`, the rows of one shard must stay on one replica.
+async fn live_targets(context: &WorkerContext, table: usize) -> Option<Vec<Vec<String>>> {
+    let task = context.task();
+    let plan = &context.plans[table];
+    let mut live = Vec::new();
+    for (index, shard) in task.target(&task.tables[table]).shards.iter().enumerate() {
+        if plan.replicated[index] && !plan.engine_replicates && shard.replicas.len() > 1 {
+            return None;
+        }
+        let answers = join_all(shard.replicas.iter().map(|node| context.pool.client.answers(node))).await;
+        let answering = shard.replicas.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+        let addresses: Vec<String> = answering.map(|(node, _)| node.address()).collect();
+        if addresses.is_empty() {
+            return None;
+        }
+        live.push(addresses);
+    }
+    Some(live)
 }

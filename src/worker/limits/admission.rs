@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::super::jobs::JobRunner;
+use super::super::context::WorkerContext;
 use crate::client::ReplicaState;
 use crate::ledger::membership::any;
-use crate::ledger::{LedgerError, Outcome};
+use crate::ledger::{Ledger, LedgerError, Outcome};
 use crate::model::Node;
 use crate::protocol::{BatchRecord, PieceRef, ServerPlace};
+use crate::runtime::signals::Interrupt;
 
 /// How often the limit of jobs and the queues of replicas are read again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -25,22 +26,33 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The places on servers that a job holds.
 pub(crate) struct Admitted(Vec<ServerPlace>);
 
-impl JobRunner {
+/// The admission of the attempts of one job.
+pub(crate) struct Admission<'a> {
+    /// The context of the worker.
+    pub(crate) context: &'a WorkerContext,
+    /// The records of the task, with the places that are taken.
+    pub(crate) ledger: &'a Ledger,
+    /// The interrupt that ends waits.
+    pub(crate) interrupt: &'a Interrupt,
+    /// The name of the job, for log lines.
+    pub(crate) name: &'a str,
+}
+
+impl Admission<'_> {
     /// Waits until an attempt at a piece may begin. Returns `None` when the run is interrupted first.
     pub(crate) async fn admit(
         &self,
-        name: &str,
         piece: PieceRef,
         batch: &BatchRecord,
         sources: impl Iterator<Item = &Node>,
     ) -> Result<Option<Admitted>, LedgerError> {
-        if !self.replicas_keep_up(name, piece, batch).await {
+        if !self.replicas_keep_up(piece, batch).await {
             return Ok(None);
         }
         let targets = batch.nodes.iter().flatten().cloned();
         let servers: BTreeSet<String> = sources.map(Node::address).chain(targets).collect();
         let holder = format!("{} {}.{}", self.context.worker, piece.table, piece.index);
-        let mut is_announced = false;
+        let (name, mut is_announced) = (self.name, false);
         loop {
             let Some(limit) = self.context.task().max_jobs_per_server else { return Ok(Some(Admitted(Vec::new()))) };
             let (taken, change) = self.ledger.watch_on_servers().await?;
@@ -53,7 +65,11 @@ impl JobRunner {
                 }
                 Err(full) if !is_announced => {
                     is_announced = true;
-                    tracing::info!(node = full, "{name}: waits for {full}: {limit} of {limit} jobs are at work there");
+                    tracing::info!(
+                        node = full,
+                        names_table = true,
+                        "{name}: waits for {full}: {limit} of {limit} jobs are at work there"
+                    );
                 }
                 Err(_) => {}
             }
@@ -75,14 +91,15 @@ impl JobRunner {
 
     /// Waits while a target replica has a long queue, since more rows would make the queue longer. Returns `false` when the run is
     /// interrupted.
-    async fn replicas_keep_up(&self, name: &str, piece: PieceRef, batch: &BatchRecord) -> bool {
-        let started = Instant::now();
+    async fn replicas_keep_up(&self, piece: PieceRef, batch: &BatchRecord) -> bool {
+        let (name, started) = (self.name, Instant::now());
         let mut is_announced = false;
         while let Some((node, state)) = self.behind(piece, batch).await {
             let has = format!("replica {node} of the target has {} entries in its queue", state.queue);
             if started.elapsed() > QUEUE_TIMEOUT {
                 tracing::warn!(
                     node = node.address(),
+                    names_table = true,
                     "{name}: {has} after {} min of waiting; going on",
                     QUEUE_TIMEOUT.as_secs() / 60
                 );
@@ -90,7 +107,7 @@ impl JobRunner {
             }
             if !is_announced {
                 is_announced = true;
-                tracing::info!(node = node.address(), "{name}: waits, since {has}");
+                tracing::info!(node = node.address(), names_table = true, "{name}: waits, since {has}");
             }
             tokio::select! {
                 biased;
@@ -103,7 +120,7 @@ impl JobRunner {
 
     /// Returns a target replica with a long queue, if there is one. Does not wait for a replica that does not answer.
     async fn behind(&self, piece: PieceRef, batch: &BatchRecord) -> Option<(Arc<Node>, ReplicaState)> {
-        let context = &self.context;
+        let context = self.context;
         if !context.plans[piece.table].engine_replicates {
             return None;
         }
@@ -138,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_on_every_server_or_none() {
+    fn a_job_gets_a_place_on_every_server_or_on_none() {
         let servers = BTreeSet::from(["a:9000".to_owned(), "b:9000".to_owned()]);
         let taken = |names: &[&str]| names.iter().map(|name| ServerPlace::parse(name).unwrap()).collect::<Vec<_>>();
         let places = |servers: &BTreeSet<String>, taken: &[ServerPlace], limit| {

@@ -9,7 +9,7 @@ use crate::task::Task;
 
 /// The throttles of a worker. A changed limit also applies to transfers that run.
 #[derive(Debug)]
-pub struct Bandwidth {
+pub(crate) struct Bandwidth {
     /// The throttle of all jobs.
     all: Arc<Throttle>,
     /// The throttles of each table job.
@@ -20,7 +20,7 @@ pub struct Bandwidth {
 
 impl Bandwidth {
     /// Creates the throttles for a task, as if this were the only worker.
-    pub fn new(task: &Task) -> Self {
+    pub(crate) fn new(task: &Task) -> Self {
         let tables = task.tables.iter().map(|_| Arc::default()).collect();
         let bandwidth = Self { all: Arc::default(), tables, workers: AtomicU64::new(1) };
         bandwidth.follow(task);
@@ -28,18 +28,18 @@ impl Bandwidth {
     }
 
     /// Returns the throttles that the rows of a table job pass.
-    pub fn of(&self, table: usize) -> Vec<Arc<Throttle>> {
+    pub(crate) fn of(&self, table: usize) -> Vec<Arc<Throttle>> {
         vec![self.tables[table].clone(), self.all.clone()]
     }
 
     /// Sets the number of workers that share the limit of the task.
-    pub fn share(&self, task: &Task, workers: usize) {
+    pub(crate) fn share(&self, task: &Task, workers: usize) {
         self.workers.store(workers.max(1) as u64, Ordering::Relaxed);
         self.follow(task);
     }
 
     /// Applies the current limits of the task, and logs those that changed.
-    pub fn follow(&self, task: &Task) {
+    pub(crate) fn follow(&self, task: &Task) {
         let workers = self.workers.load(Ordering::Relaxed);
         let rate = rate(task, workers);
         if self.all.set_rate(rate) {
@@ -77,7 +77,7 @@ mod tests {
     use crate::task::GivenSecrets;
 
     #[test]
-    fn a_worker_has_its_own_cap_or_its_share_whichever_is_less() {
+    fn the_bandwidth_of_a_worker_is_the_lower_of_its_limit_and_its_share() {
         let limit = |worker: &str, task: &str, workers| {
             let xml = format!(
                 "<clickhouse><remote_servers><c><shard><replica><host>h</host></replica></shard></c></remote_servers>\

@@ -33,7 +33,7 @@ const MAX_PAUSE: u32 = 64;
 
 /// The number of jobs at once. An adaptive number follows from the bytes of the copied pieces.
 #[derive(Debug)]
-pub struct Concurrency(Mutex<State>);
+pub(crate) struct Concurrency(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -42,13 +42,20 @@ struct State {
     /// The number of pieces to ignore, since they began before the last step.
     ignored: usize,
     window: Option<Window>,
-    /// The number before the last step, and its rate in bytes per second.
-    before: Option<(usize, f64)>,
+    /// The measurement before the last step.
+    before: Option<Measured>,
     /// Whether the next step adds a job.
     up: bool,
     /// The number of windows to wait before the next step.
     pause: u32,
     next_pause: u32,
+}
+
+/// The rate of a number of jobs.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    jobs: usize,
+    bytes_per_second: f64,
 }
 
 /// A measurement that runs.
@@ -61,7 +68,7 @@ struct Window {
 
 impl Concurrency {
     /// Creates the state of a worker that has not begun.
-    pub fn new(jobs: Jobs) -> Self {
+    pub(crate) fn new(jobs: Jobs) -> Self {
         let now = match jobs {
             Jobs::Fixed(number) => number.max(1),
             Jobs::Adaptive => INITIAL_JOBS,
@@ -72,12 +79,12 @@ impl Concurrency {
     }
 
     /// Returns the number of jobs to run now.
-    pub fn jobs(&self) -> usize {
+    pub(crate) fn jobs(&self) -> usize {
         self.state().now
     }
 
     /// Records a copied piece, with its bytes. Returns a log line when that changes the number of jobs.
-    pub fn note(&self, bytes: u64, at: Instant) -> Option<String> {
+    pub(crate) fn note(&self, bytes: u64, at: Instant) -> Option<String> {
         let mut state = self.state();
         let before = state.now;
         let rate = state.note(bytes, at)?;
@@ -122,13 +129,13 @@ impl State {
 
     /// Takes the next step, or undoes the last one if it did not help.
     fn decide(&mut self, rate: f64) {
-        if let Some((number, base)) = self.before.take() {
-            let helped = if self.now > number { rate > base * MIN_GAIN } else { rate > base * MAX_LOSS };
+        if let Some(Measured { jobs, bytes_per_second: base }) = self.before.take() {
+            let helped = if self.now > jobs { rate > base * MIN_GAIN } else { rate > base * MAX_LOSS };
             if !helped {
                 self.up = !self.up;
                 self.pause = self.next_pause;
                 self.next_pause = (self.next_pause * 2).min(MAX_PAUSE);
-                self.step_to(number);
+                self.step_to(jobs);
                 return;
             }
             self.next_pause = INITIAL_PAUSE;
@@ -140,7 +147,7 @@ impl State {
         if self.now == MAX_JOBS || self.now == 1 {
             self.up = self.now == 1;
         }
-        self.before = Some((self.now, rate));
+        self.before = Some(Measured { jobs: self.now, bytes_per_second: rate });
         self.step_to(if self.up { self.now + 1 } else { self.now - 1 });
     }
 
@@ -173,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_grow_while_that_helps_and_no_further() {
+    fn the_number_of_jobs_grows_only_while_throughput_grows() {
         let found = numbers(|jobs| 50.0 * jobs.min(5) as f64, 3000);
         assert!(share(&found[500..], |jobs| jobs == 5) > 0.8, "{:?}", &found[2900..]);
         assert!(found.iter().all(|jobs| *jobs <= 6));
@@ -182,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_are_busy_with_one_job_get_one() {
+    fn servers_that_one_job_saturates_get_one_job() {
         let found = numbers(|_| 40.0, 3000);
         assert!(share(&found[500..], |jobs| jobs == 1) > 0.7, "{found:?}");
         let slower = numbers(|jobs| 100.0 / jobs as f64, 2000);
@@ -190,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_was_told_stays() {
+    fn a_fixed_number_of_jobs_never_changes() {
         let concurrency = Concurrency::new(Jobs::Fixed(3));
         let now = Instant::now();
         for second in 0..1000 {

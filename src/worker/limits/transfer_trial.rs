@@ -20,7 +20,7 @@ const RETRIAL_INTERVAL: u32 = 64;
 
 /// The two methods to split rows among target shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SplitMethod {
+pub(crate) enum SplitMethod {
     /// The worker reads the rows once and deals them to the shards.
     Dealt,
     /// The servers send the rows to each other, and filter them for each shard.
@@ -29,7 +29,7 @@ pub enum SplitMethod {
 
 /// The measurements, by index of the table job.
 #[derive(Debug, Default)]
-pub struct TransferTrials(Mutex<HashMap<usize, Trial>>);
+pub(crate) struct TransferTrials(Mutex<HashMap<usize, Trial>>);
 
 #[derive(Debug, Default)]
 struct Trial {
@@ -51,7 +51,7 @@ impl TransferTrials {
     }
 
     /// Returns the method for the next piece of a table with this number of pieces.
-    pub fn next(&self, table: usize, pieces: usize) -> SplitMethod {
+    pub(crate) fn next(&self, table: usize, pieces: usize) -> SplitMethod {
         self.with_trial(table, |trial| match (trial.dealt, trial.filtered) {
             (Some(dealt), Some(filtered)) => {
                 trial.begun += 1;
@@ -70,7 +70,7 @@ impl TransferTrials {
 
     /// Records a copied piece, with its uncompressed bytes. Returns a sentence for the log when that shows for the first time which
     /// method is faster, or that the other one is faster now.
-    pub fn note(&self, table: usize, method: SplitMethod, bytes: u64, took: Duration) -> Option<String> {
+    pub(crate) fn note(&self, table: usize, method: SplitMethod, bytes: u64, took: Duration) -> Option<String> {
         let rate = bytes as f64 / took.as_secs_f64().max(1e-3);
         self.with_trial(table, |trial| {
             let known = match method {
@@ -104,32 +104,32 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const MB: u64 = 1_000_000;
 
-    fn taken(trials: &TransferTrials, count: usize, pieces: usize) -> Vec<SplitMethod> {
+    fn methods(trials: &TransferTrials, count: usize, pieces: usize) -> Vec<SplitMethod> {
         (0..count).map(|_| trials.next(0, pieces)).collect()
     }
 
     #[test]
-    fn both_are_tried_and_the_faster_is_taken() {
+    fn both_split_methods_are_tried_and_the_faster_is_used() {
         let trials = TransferTrials::default();
-        assert_eq!(taken(&trials, 3, 1000), [Dealt; 3]);
+        assert_eq!(methods(&trials, 3, 1000), [Dealt; 3]);
         assert_eq!(trials.note(0, Dealt, 100 * MB, SECOND), None);
-        assert_eq!(taken(&trials, 3, 1000), [Filtered, Dealt, Dealt], "one is enough");
-        let said = trials.note(0, Filtered, 300 * MB, SECOND).unwrap();
-        assert!(said.contains("filter for each target shard travel 3.0 times as fast"), "{said}");
-        assert_eq!(taken(&trials, 3, 1000), [Filtered; 3]);
+        assert_eq!(methods(&trials, 3, 1000), [Filtered, Dealt, Dealt], "one is enough");
+        let message = trials.note(0, Filtered, 300 * MB, SECOND).unwrap();
+        assert!(message.contains("filter for each target shard travel 3.0 times as fast"), "{message}");
+        assert_eq!(methods(&trials, 3, 1000), [Filtered; 3]);
         // A piece that tries the other method notices that the network has become faster.
-        assert_eq!(taken(&trials, 64, 1000).iter().filter(|method| **method == Dealt).count(), 1);
+        assert_eq!(methods(&trials, 64, 1000).iter().filter(|method| **method == Dealt).count(), 1);
         assert!(trials.note(0, Dealt, 2000 * MB, SECOND).unwrap().contains("deals to the target shards"));
-        assert_eq!(trials.note(0, Dealt, 2000 * MB, SECOND), None, "it was said");
-        assert_eq!(taken(&trials, 3, 1000), [Dealt; 3]);
-        assert_eq!(taken(&trials, 64, 1000).iter().filter(|method| **method == Filtered).count(), 1);
+        assert_eq!(trials.note(0, Dealt, 2000 * MB, SECOND), None, "the method did not change");
+        assert_eq!(methods(&trials, 3, 1000), [Dealt; 3]);
+        assert_eq!(methods(&trials, 64, 1000).iter().filter(|method| **method == Filtered).count(), 1);
     }
 
     #[test]
-    fn a_small_table_has_a_trial_only_where_the_relay_is_slow_and_each_table_its_own() {
+    fn a_small_table_tries_both_split_methods_only_if_its_relay_is_slow() {
         let trials = TransferTrials::default();
         trials.note(0, Dealt, 100 * MB, SECOND);
-        assert_eq!(taken(&trials, 9, 8), [Dealt; 9]);
+        assert_eq!(methods(&trials, 9, 8), [Dealt; 9]);
         assert_eq!(trials.next(1, 8), Dealt);
         trials.note(1, Dealt, 10 * MB, SECOND);
         assert_eq!(trials.next(1, 8), Filtered);

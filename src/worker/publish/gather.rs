@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use super::super::context::AttemptError;
-use super::{Gathered, PARTITIONS_PER_ALTER, Publication};
+use super::super::errors::{AttemptError, FinalError, StagingGone};
+use super::super::table_rules::lacks_columns;
+use super::{CopiedPiece, Gathered, PARTITIONS_PER_ALTER, Publication};
 use crate::client::Placing;
 use crate::model::{AttemptNo, Node, PartitionId, PublicationNo, TableName};
 use crate::protocol::BatchTable;
@@ -16,7 +17,7 @@ impl Publication<'_> {
     /// Takes the staging tables for this attempt, gathers their rows on each target node in one table, and counts them there.
     ///
     /// Cancellation: the tables stay, and the next attempt takes them.
-    pub async fn gather(&self) -> Result<Vec<Gathered>, AttemptError> {
+    pub(crate) async fn gather(&self) -> Result<Vec<Gathered>, AttemptError> {
         let nodes = self.context.target_nodes(self.batch.table, &self.record.nodes)?;
         let places: Vec<(usize, &Arc<Node>)> =
             nodes.iter().enumerate().flat_map(|(shard, nodes)| nodes.iter().map(move |node| (shard, node))).collect();
@@ -63,8 +64,8 @@ impl Publication<'_> {
     /// Returns the recorded attempt of a piece.
     fn attempt_of(&self, piece: usize) -> Option<AttemptNo> {
         // The pieces are in the order of their numbers.
-        let at = self.pieces.binary_search_by_key(&piece, |(piece_ref, ..)| piece_ref.index).ok()?;
-        Some(self.pieces[at].1)
+        let position = self.pieces.binary_search_by_key(&piece, |copied| copied.piece.index).ok()?;
+        Some(self.pieces[position].attempt)
     }
 
     /// Renames the recorded staging tables to names of this attempt, so that an earlier publisher that thaws finds
@@ -79,7 +80,7 @@ impl Publication<'_> {
             let recorded = |piece: usize| self.attempt_of(piece);
             let Some(table) = name.strip_prefix(&prefix).and_then(BatchTable::parse) else { continue };
             if table.is_newer(self.number, recorded) {
-                return Err(AttemptError::Final(format!("{node}: a newer attempt is at work ({name})")));
+                return Err(FinalError::NewerAttempt { node: node.address(), table: name }.into());
             }
             if table.is_older(self.number, recorded) {
                 client.drop_table(node, &target.beside(name), &settings).await?;
@@ -101,13 +102,10 @@ impl Publication<'_> {
         }
         let mut renames = Vec::new();
         let mut own = Vec::new();
-        for (piece, attempt, _) in &self.pieces {
+        for CopiedPiece { piece, attempt, .. } in &self.pieces {
             let Some((_, name)) = newest.remove(&piece.index) else {
-                return Err(AttemptError::StagingGone(format!(
-                    "{node}: the staged rows of piece {} are gone (table {})",
-                    piece.index,
-                    target.beside(self.context.id.staging(self.batch, *piece, *attempt))
-                )));
+                let table = target.beside(self.context.id.staging(self.batch, *piece, *attempt));
+                return Err(StagingGone::Table { node: node.address(), piece: piece.index, table }.into());
             };
             let wanted = target.beside(self.context.id.taken(self.batch, *piece, *attempt, self.number));
             if name != wanted.table {
@@ -135,9 +133,8 @@ impl Publication<'_> {
             many => {
                 let assembly = plan.target.beside(context.id.assembly(self.batch, self.number));
                 let settings = context.target_settings(node).await?;
-                let statement = target
-                    .create_staging(&assembly, &plan.columns)
-                    .ok_or_else(|| context.lacks(self.batch.table, node))?;
+                let statement =
+                    target.create_staging(&assembly, &plan.columns).ok_or_else(|| lacks_columns(plan, node))?;
                 client.create_table(node, &assembly, &statement, &settings).await?;
                 if target.engine.is_old_syntax() {
                     client.stop_merges(node, &assembly).await?;
@@ -159,12 +156,10 @@ impl Publication<'_> {
             *staged.entry(id.clone()).or_default() += rows;
             values.insert(id, value);
         }
-        let expected: u64 = self.pieces.iter().map(|(_, _, copied)| copied.staged[shard]).sum();
+        let expected: u64 = self.pieces.iter().map(|piece| piece.copied.staged[shard]).sum();
         let found: u64 = staged.values().sum();
         if expected != found {
-            return Err(AttemptError::StagingGone(format!(
-                "{node}: {expected} rows were staged for this batch, and {found} are there"
-            )));
+            return Err(StagingGone::Rows { node: node.address(), expected, found }.into());
         }
         Ok(Gathered { shard, node: node.clone(), target, from, tables, staged, values })
     }
@@ -178,21 +173,16 @@ impl Publication<'_> {
         for part in gathered.iter().filter(|part| seen.insert(part.shard)) {
             for (id, rows) in &part.staged {
                 let Some(at) = part.values.get(id).and_then(|value| plan.position_in(self.batch.index, value)) else {
-                    return Err(AttemptError::Final(format!(
-                        "{}: {rows} rows were staged in partition {id} of {}, which is none of those that were selected: the \
-                         partition key has another value there than at the source",
-                        part.node, plan.target
-                    )));
+                    let (node, partition, table) = (part.node.address(), id.clone(), plan.target.clone());
+                    return Err(FinalError::UnselectedPartition { node, rows: *rows, partition, table }.into());
                 };
                 staged[at] += rows;
             }
         }
         for ((partition, selected), staged) in plan.partitions_of(self.batch.index).iter().zip(selected).zip(staged) {
             if selected != staged {
-                return Err(AttemptError::Final(format!(
-                    "partition {}: {selected} rows were selected at the source, and {staged} were staged",
-                    partition.name
-                )));
+                let partition = partition.name.clone();
+                return Err(FinalError::UnequalPartition { partition, selected, staged }.into());
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! One attempt at publishing a batch: rename the staging tables, gather their rows, read the target partitions, put the rows in
 //! place, count (docs/design.md, §3).
 
+mod contents;
 mod gather;
 mod place;
 mod placed;
@@ -26,42 +27,52 @@ const DISPLACED_TIMEOUT: Duration = Duration::from_secs(900);
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The numbers of rows that partitions held before the first row of this task was added, by address of the node.
-pub type Before = BTreeMap<String, BTreeMap<PartitionId, u64>>;
+pub(crate) type Before = BTreeMap<String, BTreeMap<PartitionId, u64>>;
 
 /// An attempt at publishing a batch.
-pub struct Publication<'a> {
+pub(crate) struct Publication<'a> {
     /// The context of the worker.
-    pub context: &'a WorkerContext,
+    pub(crate) context: &'a WorkerContext,
     /// The records of the task.
-    pub ledger: &'a Ledger,
+    pub(crate) ledger: &'a Ledger,
     /// The batch.
-    pub batch: BatchRef,
+    pub(crate) batch: BatchRef,
     /// The number of the attempt.
-    pub number: PublicationNo,
+    pub(crate) number: PublicationNo,
     /// The record of the batch.
-    pub record: BatchRecord,
+    pub(crate) record: BatchRecord,
     /// The pieces of the batch, each with its recorded attempt.
-    pub pieces: Vec<(PieceRef, AttemptNo, Copied)>,
+    pub(crate) pieces: Vec<CopiedPiece>,
+}
+
+/// A piece of a batch, as it was recorded when it was copied.
+pub(crate) struct CopiedPiece {
+    /// The piece.
+    pub(crate) piece: PieceRef,
+    /// The attempt that copied it.
+    pub(crate) attempt: AttemptNo,
+    /// The result of the attempt.
+    pub(crate) copied: Copied,
 }
 
 /// The gathered rows of a batch on one target node.
-pub struct Gathered {
-    pub(super) shard: usize,
-    pub(super) node: Arc<Node>,
-    pub(super) target: Arc<TableDefinition>,
+pub(crate) struct Gathered {
+    shard: usize,
+    node: Arc<Node>,
+    target: Arc<TableDefinition>,
     /// The table that holds all of the batch's rows for this node.
-    pub(super) from: TableName,
+    from: TableName,
     /// All tables of the batch on this node, to drop at the end.
     tables: Vec<TableName>,
     /// The number of rows of each partition, counted.
     staged: BTreeMap<PartitionId, u64>,
     /// The value of each partition.
-    pub(super) values: BTreeMap<PartitionId, PartitionValue>,
+    values: BTreeMap<PartitionId, PartitionValue>,
 }
 
 impl Gathered {
     /// Returns the address of the node.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.node.address()
     }
 }
@@ -70,7 +81,7 @@ impl Publication<'_> {
     /// Returns how many rows were selected of each partition of the batch.
     fn selected(&self) -> Vec<u64> {
         let mut selected = vec![0; self.context.plans[self.batch.table].batches[self.batch.index].partitions.len()];
-        for (_, _, copied) in &self.pieces {
+        for CopiedPiece { copied, .. } in &self.pieces {
             for (sum, rows) in selected.iter_mut().zip(&copied.selected) {
                 *sum += rows;
             }
@@ -87,8 +98,8 @@ impl Publication<'_> {
         checksums: Option<Vec<u64>>,
     ) -> Vec<PartitionResult> {
         let plan = &self.context.plans[self.batch.table];
-        let checksum = |at: usize| checksums.as_ref().and_then(|sums| sums.get(at)).copied();
-        let result = |(at, selected)| PartitionResult { selected, target: 0, checksum: checksum(at) };
+        let checksum = |index: usize| checksums.as_ref().and_then(|sums| sums.get(index)).copied();
+        let result = |(index, selected)| PartitionResult { selected, target: 0, checksum: checksum(index) };
         let mut results: Vec<PartitionResult> = self.selected().into_iter().enumerate().map(result).collect();
         let mut seen = BTreeSet::new();
         for (part, counts) in gathered.iter().zip(counted).filter(|(part, _)| seen.insert(part.shard)) {
@@ -104,7 +115,7 @@ impl Publication<'_> {
 
     /// Drops the tables of the batch on the target nodes, after the batch was recorded as done. Tables that cannot be dropped now are
     /// dropped when the task ends.
-    pub async fn clear(&self, gathered: &[Gathered]) {
+    pub(crate) async fn clear(&self, gathered: &[Gathered]) {
         let drops = gathered.iter().map(|part| async {
             let settings = self.context.target_settings(&part.node).await.unwrap_or_default();
             for table in &part.tables {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use super::super::context::AttemptError;
+use super::super::errors::{AttemptError, FinalError, Mismatch};
+use super::super::table_rules::{merges_rows, policy};
 use super::placed::{self, NodeRows};
 use super::{Before, CATCH_UP_TIMEOUT, DISPLACED_TIMEOUT, Gathered, PARTITIONS_PER_ALTER, Publication};
-use crate::client::{KEEPER_EXCEPTION, Placing, Settings};
+use crate::client::codes::KEEPER_EXCEPTION;
+use crate::client::{Placing, Settings};
 use crate::model::{PartitionId, PartitionValue, PublicationNo};
 use crate::protocol::{PartitionFacts, Policy, Published, Step, decide, is_complete};
 use crate::runtime::clock::now;
@@ -34,7 +36,7 @@ struct NodeResult {
 impl Publication<'_> {
     /// Counts, for `append`, the rows that partitions held before the first row was added, on every node that will get rows. `known`
     /// has the recorded numbers; after a batch has moved, some of its nodes are missing there.
-    pub async fn rows_before(&self, gathered: &[Gathered], known: &Before) -> Result<Before, AttemptError> {
+    pub(crate) async fn rows_before(&self, gathered: &[Gathered], known: &Before) -> Result<Before, AttemptError> {
         let ids = partitions(gathered);
         let ids = ids.as_slice();
         let counts = gathered.iter().filter(|part| !known.contains_key(&part.node.address())).map(|part| async {
@@ -67,18 +69,17 @@ impl Publication<'_> {
         let caught_up = self.context.pool.client.sync_replica(&part.node, &part.target.name);
         match tokio::time::timeout(CATCH_UP_TIMEOUT, caught_up).await {
             Ok(done) => Ok(done?),
-            Err(_) => Err(AttemptError::Mismatch(format!(
-                "{}: {} has not fetched everything from its other replicas within {} s: it cannot be told whether rows were \
-                 added there",
-                part.node,
-                part.target.name,
-                CATCH_UP_TIMEOUT.as_secs()
-            ))),
+            Err(_) => Err(Mismatch::NotCaughtUp {
+                node: part.node.address(),
+                table: part.target.name.clone(),
+                within: CATCH_UP_TIMEOUT,
+            }
+            .into()),
         }
     }
 
     /// Puts the gathered rows in place, and counts the target. `earlier` is the part of `before` that an earlier attempt has recorded.
-    pub async fn place(
+    pub(crate) async fn place(
         &self,
         gathered: &[Gathered],
         before: &Before,
@@ -89,10 +90,10 @@ impl Publication<'_> {
         let everywhere: BTreeSet<PartitionId> =
             partitions(gathered).into_iter().chain(renewed.iter().cloned()).collect();
         let everywhere: Vec<PartitionId> = everywhere.into_iter().collect();
-        let fault = self.context.strikes(self.context.worker_options.move_fault_probability);
-        let injected = || AttemptError::Mismatch("a fault was wished for by --move-fault-probability".into());
+        let fault = self.context.randomness.strikes(self.context.worker_options.move_fault_probability);
+        let injected = || AttemptError::from(Mismatch::WantedFault { flag: "--move-fault-probability" });
         // An injected fault comes before or after the rows are in place, as a real one would.
-        if fault && self.context.strikes(0.5) {
+        if fault && self.context.randomness.strikes(0.5) {
             return Err(injected());
         }
         // Where merges, a TTL or rows of others would hide wrong contents in the target, they can only be found before the rows are in
@@ -103,7 +104,7 @@ impl Publication<'_> {
             checksums = self.check_contents(gathered, false).await?;
             verifying += started.elapsed();
         }
-        let placing = gathered.iter().map(|part| self.place_on(part, &everywhere, &renewed, (before, earlier)));
+        let placing = gathered.iter().map(|part| self.place_on(part, &everywhere, &renewed, before, earlier));
         // Wait for all nodes, even after an error: only then is it known which nodes have not begun.
         let counted = all_done(join_all(placing).await)?;
         fault_point("placed").await;
@@ -168,11 +169,12 @@ impl Publication<'_> {
         part: &Gathered,
         ids: &[PartitionId],
         renewed: &BTreeSet<PartitionId>,
-        before: (&Before, &Before),
+        before: &Before,
+        earlier: &Before,
     ) -> Result<NodeResult, AttemptError> {
         let client = &self.context.pool.client;
         let settings = self.context.target_settings(&part.node).await?;
-        let steps = self.steps_on(part, ids, renewed, before).await?;
+        let steps = self.steps_on(part, ids, renewed, before, earlier).await?;
         self.carry_out(part, &steps, &settings).await?;
         let counts = client.rows_by_partition(&part.node, &part.target.name, Some(ids)).await?;
         let remarks = judge_counts(part, &steps, &counts)?;
@@ -186,17 +188,20 @@ impl Publication<'_> {
         part: &Gathered,
         ids: &[PartitionId],
         renewed: &BTreeSet<PartitionId>,
-        (before, earlier): (&Before, &Before),
+        before: &Before,
+        earlier: &Before,
     ) -> Result<Steps, AttemptError> {
         let (context, table) = (self.context, &part.target.name);
+        let (task, safe_mode) = (context.task(), context.worker_options.safe_mode);
+        let job = &task.tables[self.batch.table];
         let present = context.pool.client.rows_by_partition(&part.node, table, Some(ids)).await?;
         let recorded =
             earlier.contains_key(&part.node.address()) || self.rows_of_another_replica(part, earlier).is_some();
         let mut steps = Steps::new();
         for id in ids {
             // Rows that an earlier pass has copied are replaced. With --safe-mode nothing is dropped.
-            let ours = renewed.contains(id) && !context.worker_options.safe_mode;
-            let policy = if ours { Policy::Replace } else { context.policy(self.batch.table) };
+            let ours = renewed.contains(id) && !safe_mode;
+            let policy = if ours { Policy::Replace } else { policy(job, safe_mode) };
             let adds = policy == Policy::Append;
             let mut facts = PartitionFacts {
                 staged: part.staged.get(id).copied().unwrap_or(0),
@@ -204,7 +209,7 @@ impl Publication<'_> {
                 same: None,
                 before: before.get(&part.node.address()).filter(|_| adds).and_then(|rows| rows.get(id).copied()),
                 retried: if adds { recorded } else { self.number > PublicationNo(1) },
-                merges_rows: context.merges_rows(self.batch.table, &part.target),
+                merges_rows: merges_rows(job, &part.target),
                 expires: part.target.has_ttl(),
             };
             let mut step = decide(policy, facts);
@@ -213,12 +218,13 @@ impl Publication<'_> {
                 step = decide(policy, facts);
             }
             match &step {
-                Step::Refuse(why) => {
-                    return Err(AttemptError::Final(format!("{}: partition {id} of {table}: {why}", part.node)));
+                Step::Refuse(refusal) => {
+                    let (node, partition, refusal) = (part.node.address(), id.clone(), *refusal);
+                    return Err(FinalError::Refused { node, partition, table: table.clone(), refusal }.into());
                 }
-                Step::LookAgain => {
-                    let why = format!("{}: partition {id} of {table}: somebody else adds rows to it", part.node);
-                    return Err(AttemptError::Overtaken { nodes: vec![part.node.address()], why });
+                Step::CountAgain => {
+                    let (nodes, partition) = (vec![part.node.address()], id.clone());
+                    return Err(AttemptError::Overtaken { nodes, partition, table: table.clone() });
                 }
                 _ => {}
             }
@@ -291,7 +297,7 @@ impl Publication<'_> {
     pub(super) async fn still_ours(&self) -> Result<(), AttemptError> {
         let now = self.ledger.batch(self.batch).await?;
         if now.is_done() || (now.publication, now.generation) != (self.number, self.record.generation) {
-            return Err(AttemptError::Final("another worker has taken over".into()));
+            return Err(FinalError::TakenOver.into());
         }
         Ok(())
     }
@@ -337,12 +343,8 @@ impl Publication<'_> {
                 return Ok(());
             }
             if started.elapsed() > DISPLACED_TIMEOUT {
-                return Err(AttemptError::Mismatch(format!(
-                    "{}: {left} replaced parts of {} are still there after {} s; they would come back if the server restarted",
-                    part.node,
-                    part.target.name,
-                    DISPLACED_TIMEOUT.as_secs()
-                )));
+                let (node, table) = (part.node.address(), part.target.name.clone());
+                return Err(Mismatch::ReplacedPartsLeft { node, table, left, after: DISPLACED_TIMEOUT }.into());
             }
             tokio::time::sleep(DISPLACED_CHECK_INTERVAL).await;
         }
@@ -363,9 +365,8 @@ fn judge_counts(
     for (id, (step, facts)) in steps {
         let (counted, staged) = (counts.get(id).copied().unwrap_or(0), facts.staged);
         if !is_complete(step, *facts, counted) {
-            return Err(AttemptError::Mismatch(format!(
-                "{node}: partition {id} of {table} holds {counted} rows after {staged} were put in place"
-            )));
+            let (node, partition, table) = (node.address(), id.clone(), table.clone());
+            return Err(Mismatch::WrongCount { node, partition, table, counted, staged }.into());
         }
         if *step == Step::Leave {
             remarks.push(format!("partition {id} of {table} was left as it is: it holds {counted} rows on {node}"));
@@ -384,12 +385,14 @@ fn judge_counts(
 /// overtaken nodes.
 fn all_done(results: Vec<Result<NodeResult, AttemptError>>) -> Result<Vec<NodeResult>, AttemptError> {
     let overtaken = |result: &Result<NodeResult, AttemptError>| match result {
-        Err(AttemptError::Overtaken { nodes, why }) => Some((nodes.clone(), why.clone())),
+        Err(AttemptError::Overtaken { nodes, partition, table }) => {
+            Some((nodes.clone(), (partition.clone(), table.clone())))
+        }
         _ => None,
     };
-    let (nodes, whys): (Vec<_>, Vec<_>) = results.iter().filter_map(overtaken).unzip();
-    match whys.into_iter().next() {
-        Some(why) => Err(AttemptError::Overtaken { nodes: nodes.concat(), why }),
+    let (nodes, partitions): (Vec<_>, Vec<_>) = results.iter().filter_map(overtaken).unzip();
+    match partitions.into_iter().next() {
+        Some((partition, table)) => Err(AttemptError::Overtaken { nodes: nodes.concat(), partition, table }),
         None => results.into_iter().collect(),
     }
 }

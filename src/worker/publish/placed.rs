@@ -46,8 +46,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_publication_did_is_its_account() {
-        assert_eq!(rows(&Step::Replace, facts(5, 3, None)), Some((5, None)), "what was there gave way");
+    fn a_publication_records_only_its_own_rows() {
+        assert_eq!(rows(&Step::Replace, facts(5, 3, None)), Some((5, None)), "the earlier rows are replaced");
         assert_eq!(rows(&Step::Append, facts(5, 3, Some(3))), Some((5, Some(3))));
         assert_eq!(rows(&Step::Nothing, facts(5, 8, Some(3))), Some((5, Some(3))), "an earlier attempt added them");
         assert_eq!(rows(&Step::Nothing, facts(0, 9, None)), None, "rows of others, and none for this node");

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::super::context::AttemptError;
+use super::super::errors::{AttemptError, Mismatch};
+use super::super::table_rules::may_lose_rows;
 use super::{Gathered, Publication};
 use crate::client::Error;
+use crate::client::codes::{UNKNOWN_DATABASE, UNKNOWN_TABLE};
 use crate::model::{Node, PartitionId};
 
 /// How often to check that the node with the rows answers, while other replicas fetch them.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// The number of failed checks in a row after which the node counts as lost.
 const MAX_FAILED_CHECKS: u32 = 3;
-/// Error code `UNKNOWN_TABLE`.
-const UNKNOWN_TABLE: u32 = 60;
-/// Error code `UNKNOWN_DATABASE`.
-const UNKNOWN_DATABASE: u32 = 81;
 
 impl Publication<'_> {
     /// Waits until the other live replicas have the rows of this one. Returns remarks about replicas that do not answer.
@@ -73,14 +71,17 @@ impl Publication<'_> {
             synced => synced?,
         }
         let theirs = client.rows_by_partition(node, table, Some(ids)).await?;
-        let shrinks = self.context.merges_rows(self.batch.table, &part.target) || part.target.has_ttl();
+        let shrinks = may_lose_rows(&self.context.task().tables[self.batch.table], &part.target);
         match counts.iter().find(|(id, rows)| theirs.get(id).copied().unwrap_or(0) != **rows) {
-            Some((id, rows)) if !shrinks => Err(AttemptError::Mismatch(format!(
-                "replica {node} holds {} rows of partition {id} of {table}, and {} holds {rows}: do both have the same \
-                 zookeeper_path in system.replicas?",
-                theirs.get(id).copied().unwrap_or(0),
-                part.node
-            ))),
+            Some((id, rows)) if !shrinks => Err(Mismatch::ReplicaDiffers {
+                replica: node.address(),
+                found: theirs.get(id).copied().unwrap_or(0),
+                partition: id.clone(),
+                table: table.clone(),
+                node: part.node.address(),
+                expected: *rows,
+            }
+            .into()),
             _ => Ok(None),
         }
     }
@@ -92,9 +93,10 @@ impl Publication<'_> {
             biased;
             synced = self.context.pool.client.sync_replica(node, table) => Ok(synced?),
             // No other replica may have the rows. Without this check the replica would wait for ever.
-            lost = self.until_lost(&part.node) => Err(AttemptError::Mismatch(format!(
-                "{lost}: the rows were put in place there, and replica {node} of {table} does not have them yet"
-            ))),
+            lost = self.until_lost(&part.node) => {
+                let (error, replica, table) = (Box::new(lost), node.address(), table.clone());
+                Err(Mismatch::LostBeforeReplication { error, replica, table }.into())
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 pub struct Block {
     pub language: String,
     pub text: String,
-    /// What stands between it and the block before.
+    /// The text between the block before and this one.
     pub before: String,
 }
 

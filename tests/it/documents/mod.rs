@@ -1,5 +1,5 @@
-//! README and `docs/` as somebody who follows them: every command that they show is run, in servers with the names that they use, and
-//! what they show of its output has the form of what comes.
+//! Runs every command that README and `docs/` show, on servers with the names that they use, and compares the form of the output with
+//! the output that they show.
 
 mod blocks;
 mod reader;
@@ -17,7 +17,7 @@ use crate::harness::scene;
 use blocks::blocks;
 use reader::{INIT, Reader, file};
 
-/// Commands that are not run here, and why.
+/// Commands that are not run here, with the reason.
 const NOT_RUN: [(&str, &str); 9] = [
     ("cargo build --bins --example demo && cargo run --example demo", "the demo: half a minute, and a build"),
     ("cargo build --release", "a build"),
@@ -30,7 +30,7 @@ const NOT_RUN: [(&str, &str); 9] = [
     ("cargo run -p lab -- up 25.8:2 18.16", "it starts servers, and keeps them until it is ended"),
 ];
 
-/// Where commands are run that are marked in a document with `<!-- tested elsewhere: FILE -->`.
+/// Tests that run the commands which a document marks with `<!-- tested elsewhere: FILE -->`.
 const ELSEWHERE: [&str; 2] = ["tests/it/dashboard.rs", "tests/it/incremental.rs"];
 
 const README: &str = "README.md";
@@ -45,10 +45,10 @@ const RESHARD: &str = "docs/resharding-in-place.md";
 /// A command of a document, in the order in which it is run.
 struct Step {
     command: &'static str,
-    /// What is done before.
+    /// Runs before the command.
     before: fn(&Reader),
     code: i32,
-    /// Words of its output.
+    /// Words that the output must have.
     says: &'static [&'static str],
 }
 
@@ -63,7 +63,7 @@ impl Step {
     }
 }
 
-/// The four commands of a first copy, to servers that have nothing of it yet.
+/// The four commands of a first copy to empty servers.
 fn first_copy() -> Vec<Step> {
     vec![
         step(INIT, 0, &["clickhouse-copier check --task-file"]).after(Reader::empty_target),
@@ -113,7 +113,7 @@ fn operations() -> Vec<Step> {
     ]
 }
 
-/// After those of `operations`: the task in ZooKeeper is there.
+/// Needs the task in ZooKeeper that the commands of `operations` created.
 fn commands_page() -> Vec<Step> {
     vec![
         step("clickhouse-copier verify --config keeper.xml --task-path /copy/hits", 4, &["DIFFER"]).after(|reader| {
@@ -187,7 +187,7 @@ fn reshard() -> Vec<Step> {
     ]
 }
 
-/// The statements of the page, on the servers that it says.
+/// Runs the statements of the page on the servers that it names.
 fn swap(reader: &Reader) {
     let (scene, page) = (&reader.scene, reader.text(RESHARD));
     let run = |servers: &[usize], sql: &str| {
@@ -209,7 +209,7 @@ fn swap(reader: &Reader) {
     assert_eq!(reader.digest(&[0, 1]), before);
     there.iter().for_each(|(servers, sql)| run(servers, sql));
     run(&[0, 1], "DROP TABLE web.hits_old");
-    // As a Distributed table of the new cluster looks for them, and all of them.
+    // All rows are on the shards where a Distributed table of the new cluster expects them.
     scene.lab().define_cluster(&scene.lab().cluster("after", &[&[0], &[1], &[2]])).unwrap();
     run(&[0], "CREATE TABLE web.hits_all_new AS web.hits ENGINE = Distributed(after, web, hits, intHash64(UserID))");
     for (shard, server) in (0..).zip([0, 1, 2]) {
@@ -219,7 +219,7 @@ fn swap(reader: &Reader) {
     assert_eq!(scene.ask(0, "SELECT count() FROM web.hits_all_new"), before.rows.to_string());
 }
 
-/// The commands that a document shows, in blocks and in its sentences; with what it shows of their output.
+/// Returns the commands that a document shows, in blocks and in sentences, with the output that it shows.
 fn commands(document: &str) -> Vec<(String, Option<String>)> {
     let mut found = Vec::new();
     let blocks = blocks(document);
@@ -252,7 +252,7 @@ fn commands(document: &str) -> Vec<(String, Option<String>)> {
     found
 }
 
-/// The form of a line of output: its numbers and names are others each time.
+/// Returns a line of output with every number replaced by 0, since numbers differ each time.
 fn form(line: &str) -> String {
     let mut out = String::new();
     for c in line.trim().chars() {
@@ -264,10 +264,10 @@ fn form(line: &str) -> String {
     out
 }
 
-/// Each line that is shown has the form of one that came, and the other way round. Of `check` only the kinds of lines are compared,
-/// since its findings are those of other servers.
+/// Checks that shown and real output have lines of the same forms. For `check` only the kinds of lines are compared, since the shown
+/// findings come from other servers.
 #[track_caller]
-fn same_form(command: &str, shown: &str, said: &str) {
+fn same_form(command: &str, shown: &str, output_text: &str) {
     let forms = |text: &str| -> BTreeSet<String> {
         let kind = |line: &str| match line.split_whitespace().next() {
             Some(kind @ ("FAULT" | "warning" | "remark")) => kind.to_owned(),
@@ -276,24 +276,24 @@ fn same_form(command: &str, shown: &str, said: &str) {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         if command.contains(" check ") { lines.map(kind).collect() } else { lines.map(form).collect() }
     };
-    let (shown, mut said) = (forms(shown), forms(said));
+    let (shown, mut output_text) = (forms(shown), forms(output_text));
     if command.contains(" check ") {
         let end = |clear: &str, told: &str| {
-            said.contains(&format!("0 fault, 0 warning, 0 remark: {clear}")) && shown.contains(told)
+            output_text.contains(&format!("0 fault, 0 warning, 0 remark: {clear}")) && shown.contains(told)
         };
         assert!(
             end("nothing is in the way of a run.", "0 fault, 0 warning, 0 remark: a run would fail."),
-            "{command}: {shown:?}, but {said:?}"
+            "{command}: {shown:?}, but {output_text:?}"
         );
         return;
     }
-    // A log line is not what is shown.
-    said.retain(|line| !line.starts_with("0-0-0T0"));
-    assert_eq!(shown, said, "{command}");
+    // Documents do not show log lines.
+    output_text.retain(|line| !line.starts_with("0-0-0T0"));
+    assert_eq!(shown, output_text, "{command}");
 }
 
 #[apply(both)]
-fn what_the_documents_show_is_what_happens(#[case] release: Release) {
+fn commands_in_the_documents_give_the_output_that_is_shown(#[case] release: Release) {
     let account = User::new("backup", "b4ckup");
     let scene = scene!(own LabSpec { users: vec![account], ..LabSpec::of(release, 6) });
     for (name, shards) in [("old", [&[0][..], &[1]]), ("new", [&[3], &[4]])] {
@@ -322,7 +322,7 @@ fn what_the_documents_show_is_what_happens(#[case] release: Release) {
         .collect();
     pages.retain(|page| page.ends_with(".md"));
     pages.push(README.to_owned());
-    // In this order: some need what others leave on the servers. What is in no list shows no commands of ours.
+    // The order matters: some pages need what others leave on the servers. Pages that are not listed show no commands of the program.
     let mut steps = [
         (README, readme()),
         (TUTORIAL, tutorial()),
@@ -352,8 +352,8 @@ fn what_the_documents_show_is_what_happens(#[case] release: Release) {
             let outputs: Vec<&String> = of_page.clone().filter_map(|(_, output)| output.as_ref()).collect();
             assert!(of_page.count() > 0, "{page} does not show {}", step.command);
             (step.before)(&reader);
-            let said = reader.sh(step.command).with(step.code, step.says);
-            outputs.into_iter().for_each(|output| same_form(step.command, output, &said));
+            let output_text = reader.sh(step.command).with(step.code, step.says);
+            outputs.into_iter().for_each(|output| same_form(step.command, output, &output_text));
         }
     }
 }

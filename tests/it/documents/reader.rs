@@ -1,4 +1,4 @@
-//! A reader who does what the documents show, on servers with the names that they use.
+//! Runs what the documents show, on servers with the names that they use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,34 +8,34 @@ use crate::harness::{Digest, Scene};
 
 use super::blocks::blocks;
 
-/// Servers of the laboratory by the names that documents use.
+/// The names of servers in the documents, and their numbers in the laboratory.
 const NAMES: [(&str, usize); 6] =
     [("old-1", 0), ("old-2", 1), ("old-3", 2), ("new-1", 3), ("new-2", 4), ("backup-1", 5)];
 
 /// The first command of a first copy.
 pub const INIT: &str = "clickhouse-copier init --from old-1 --to new-1 --table web.hits --output task.xml";
 
-/// Somebody who reads the documents.
+/// Runs the commands of the documents.
 pub struct Reader {
     pub scene: Scene,
-    /// Where the commands of a document are run.
+    /// The folder in which the commands of a document run.
     pub dir: PathBuf,
 }
 
 pub struct Answer {
     pub command: String,
     pub code: Option<i32>,
-    pub said: String,
+    pub output: String,
 }
 
 impl Answer {
     #[track_caller]
     pub fn with(self, code: i32, words: &[&str]) -> String {
-        assert_eq!(self.code, Some(code), "{}: {}", self.command, self.said);
+        assert_eq!(self.code, Some(code), "{}: {}", self.command, self.output);
         for word in words {
-            assert!(self.said.contains(word), "{}: no {word:?}: {}", self.command, self.said);
+            assert!(self.output.contains(word), "{}: no {word:?}: {}", self.command, self.output);
         }
-        self.said
+        self.output
     }
 }
 
@@ -48,7 +48,7 @@ impl Reader {
         fs::read_to_string(file(document)).unwrap()
     }
 
-    /// With the addresses of the laboratory for the names of the documents.
+    /// Replaces the names of the documents by addresses of the laboratory.
     pub fn mapped(&self, text: &str) -> String {
         let lab = self.scene.lab();
         let mut text = text.replace("zookeeper-1.example", lab.zookeeper().host());
@@ -58,7 +58,7 @@ impl Reader {
         text.replace("/var/log/copier", "logs")
     }
 
-    /// A file that a document shows (the first with this in it), with more in its table job.
+    /// Writes the first file that a document shows and that contains `holds`, with more elements in its table job.
     pub fn write(&self, name: &str, document: &str, holds: &str, more: &str) {
         let shown = blocks(&self.text(document)).into_iter();
         let mut xml =
@@ -78,17 +78,17 @@ impl Reader {
             .env("BACKUP_PASSWORD", "b4ckup")
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(!said.contains("panicked"), "{command}: {said}");
-        Answer { command: command.to_owned(), code: output.status.code(), said }
+        let output_text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!output_text.contains("panicked"), "{command}: {output_text}");
+        Answer { command: command.to_owned(), code: output.status.code(), output: output_text }
     }
 
-    /// The new servers have nothing of the copy.
+    /// Removes the copy from the new servers.
     pub fn empty_target(&self) {
         self.scene.on(&[3, 4], "DROP DATABASE IF EXISTS web");
     }
 
-    /// A first copy is done, in the folder of this document.
+    /// Runs a first copy in the folder of this document.
     pub fn copied(&self) {
         self.empty_target();
         self.sh(INIT).with(0, &[]);
@@ -99,7 +99,7 @@ impl Reader {
         self.sh(&format!("clickhouse-copier cleanup --task-file {task} --remove --forget")).with(0, &["is gone"]);
     }
 
-    /// Rows of some months on the two old servers, by the sharding key of the Distributed table over them.
+    /// Inserts rows of some months on the two old servers, by the sharding key of their Distributed table.
     pub fn fill(&self, months: std::ops::Range<u64>) {
         let (from, count) = (months.start * 3000, (months.end - months.start) * 3000);
         let rows = format!(
@@ -117,7 +117,7 @@ impl Reader {
         self.scene.digest(servers, "cityHash64(EventDate, CounterID, UserID, URL)", "web.hits")
     }
 
-    /// One row of February becomes another, on the server that has it.
+    /// Changes one row of February.
     pub fn change_a_row(&self, servers: &[usize]) {
         let february = "WHERE toYYYYMM(EventDate) = 201802";
         let wanted = format!("SELECT max(CounterID) FROM web.hits {february}");

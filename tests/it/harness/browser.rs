@@ -1,5 +1,4 @@
-//! A browser without a window, told what to do over the DevTools protocol: messages through two pipes, which end the browser
-//! when they end.
+//! A headless browser that is controlled over the DevTools protocol, through two pipes. The browser ends when the pipes are closed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// No answer takes so long.
+/// The longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The browser takes its requests from the third file and answers to the fourth.
+/// The browser reads requests from file descriptor 3 and writes answers to file descriptor 4.
 const PIPES: &str = r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#;
 
 /// A browser with one page. Dropped, it is killed.
@@ -22,13 +21,13 @@ pub struct Browser {
     answers: Receiver<Value>,
     session: Option<String>,
     last: u64,
-    /// What went wrong in the page: exceptions, refused scripts and styles.
+    /// Errors in the page: exceptions, refused scripts and styles.
     pub faults: Vec<String>,
     _profile: TempDir,
 }
 
 impl Browser {
-    /// Installs it where it is missing.
+    /// Starts the browser. Installs it if it is missing.
     pub fn start() -> Browser {
         let program = lab::browser().unwrap();
         let profile = tempfile::tempdir().unwrap();
@@ -82,7 +81,7 @@ impl Browser {
                 Some("Runtime.exceptionThrown") => self.faults.push(answer["params"]["exceptionDetails"].to_string()),
                 Some("Log.entryAdded") => {
                     let entry = &answer["params"]["entry"];
-                    // That a server is away is told by the test.
+                    // Tests stop servers on purpose.
                     if entry["level"] == "error" && entry["source"] != "network" {
                         self.faults.push(entry.to_string());
                     }
@@ -96,7 +95,7 @@ impl Browser {
         }
     }
 
-    /// How large the window is, in pixels, whether it is a phone's, and whether the user likes it dark.
+    /// Sets the size of the window in pixels, whether it is a phone, and whether the user prefers dark colours.
     pub fn window(&mut self, width: u32, height: u32, phone: bool, dark: bool) {
         let scale = if phone { 2 } else { 1 };
         let size = json!({"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone});
@@ -110,7 +109,7 @@ impl Browser {
         assert!(opened.get("errorText").is_none(), "{url}: {opened}");
     }
 
-    /// The value of an expression in the page.
+    /// Evaluates an expression in the page.
     pub fn value(&mut self, expression: &str) -> Value {
         let wish = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let answer = self.call("Runtime.evaluate", wish);
@@ -118,13 +117,13 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// The text that a person sees of an element.
+    /// The visible text of an element.
     pub fn text(&mut self, selector: &str) -> String {
         let found = self.value(&format!("document.querySelector({})?.innerText", json!(selector)));
         found.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Presses a key where the focus is.
+    /// Presses a key in the focused element.
     pub fn press(&mut self, key: &str) {
         let text = if key == "Enter" { "\r" } else { "" };
         let code = match key {
@@ -145,7 +144,7 @@ impl Browser {
         }
     }
 
-    /// Types into what has the focus.
+    /// Types text into the focused element.
     pub fn types(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text}));
     }
@@ -155,13 +154,13 @@ impl Browser {
         self.call("Page.captureScreenshot", json!({"format": "png"}))["data"].as_str().unwrap().to_owned()
     }
 
-    /// Keeps a picture of the window.
+    /// Writes a picture of the window to a file.
     pub fn keep(&mut self, file: &Path) {
         let bytes = base64(&self.picture());
         std::fs::write(file, bytes).unwrap();
     }
 
-    /// Fails where something went wrong in the page.
+    /// Fails if there were errors in the page.
     #[track_caller]
     pub fn had_no_faults(&self) {
         assert!(self.faults.is_empty(), "{:#?}", self.faults);

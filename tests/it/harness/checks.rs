@@ -1,4 +1,4 @@
-//! Looking at the servers afterwards: the rows, and what must not be left.
+//! Checks on the servers after a test: the rows, and that nothing of the copier is left.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Scene, Table, Task};
 
-/// A multiset of rows, in two numbers.
+/// The number of rows and the sum of their hashes: equal for equal rows in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     pub rows: u64,
@@ -29,8 +29,8 @@ fn full((database, table): &(String, String)) -> String {
 }
 
 impl Scene {
-    /// The rows that a query finds on some servers together, as they are and however they are ordered. `row` is an
-    /// expression of columns, `from` what follows `FROM`.
+    /// Returns the digest of the rows of some servers together. `row` is an expression that hashes a row, `from` is what follows
+    /// `FROM`.
     pub fn digest(&self, servers: &[usize], row: &str, from: &str) -> Digest {
         let ask = |&server: &usize| {
             let answer = self.ask(server, &format!("SELECT count(), sum({row}) FROM {from}"));
@@ -60,8 +60,8 @@ impl Scene {
         format!("cityHash64({})", hashes.join(", "))
     }
 
-    /// The target has the source's rows, all of them and each as often as the source; the replicas of each shard agree;
-    /// nothing is left; `/status` says that all is done.
+    /// Checks that the target has exactly the rows of the source, that the replicas of each shard agree, that no table, query or
+    /// ephemeral node is left, and that `/status` shows all partitions as processed.
     #[track_caller]
     pub fn check(&self, task: &Task) {
         for table in &task.tables {
@@ -71,7 +71,7 @@ impl Scene {
         self.check_status(task);
     }
 
-    /// The target table has exactly the source's rows for which a condition holds.
+    /// Checks that the target table has exactly the rows of the source for which a condition holds.
     #[track_caller]
     pub fn check_rows(&self, task: &Task, table: &Table, condition: &str) {
         let (sources, targets) = (self.readers(&task.source), self.readers(&task.target));
@@ -82,7 +82,7 @@ impl Scene {
         self.check_replicas(task, table);
     }
 
-    /// Live replicas of a target shard hold the same rows.
+    /// Checks that all live replicas of each target shard hold the same rows.
     #[track_caller]
     pub fn check_replicas(&self, task: &Task, table: &Table) {
         for (number, shard) in task.target.shards.iter().enumerate() {
@@ -94,13 +94,18 @@ impl Scene {
         }
     }
 
-    /// No table, no query, no ephemeral node of ours.
+    /// Checks that the copier has left no table, no query and no ephemeral node.
     #[track_caller]
     pub fn check_nothing_left(&self, task: &Task) {
         self.check_no_tables(task);
+        self.wait_for_sessions_to_expire(task);
+    }
+
+    /// Waits until no worker has a session or a claim. The session of a killed worker lives on until its timeout.
+    #[track_caller]
+    pub fn wait_for_sessions_to_expire(&self, task: &Task) {
         for path in ["claims", "task_active_workers"] {
             let path = format!("{}/{path}", task.path);
-            // A killed worker's session outlives it by its timeout.
             self.eventually(&format!("{path} is empty"), || match self.children(&path) {
                 Some(names) if !names.is_empty() => Err(format!("{names:?}")),
                 _ => Ok(()),
@@ -108,26 +113,39 @@ impl Scene {
         }
     }
 
-    /// Fails unless a run and a check refuse a task with this exit code, each table job with a line that has its name and these
-    /// words, and nothing is made.
+    /// Checks that `run` and `check` refuse a task with this exit code and create nothing. `expected`: for each table job its name
+    /// and words that stand with it in one line.
     #[track_caller]
     pub fn refuses(&self, task: &Task, code: i32, expected: &[(&str, &[&str])]) {
         let run = self.run(task).with(code);
         let check = self.launch(task).verb("check").run().with(code);
-        for (said, of) in [(&run.stderr, "run"), (&check.stdout, "check")] {
+        for (output, verb) in [(&run.stderr, "run"), (&check.stdout, "check")] {
             for (name, words) in expected {
-                let is_it = |line: &&str| line.contains(name) && words.iter().all(|word| line.contains(word));
-                assert!(said.lines().any(|line| is_it(&line)), "{of}: no line with {name} and {words:?}:\n{said}");
+                let matches = |line: &&str| line.contains(name) && words.iter().all(|word| line.contains(word));
+                assert!(
+                    output.lines().any(|line| matches(&line)),
+                    "{verb}: no line with {name} and {words:?}:\n{output}"
+                );
             }
         }
         assert_eq!(self.children(&task.path), None, "{} was made in ZooKeeper", task.path);
-        for server in self.lab().servers() {
-            let made = format!("SELECT count() FROM system.databases WHERE name = '{}'", self.dst);
-            assert_eq!(server.value(&made).unwrap(), "0", "a database was made on {}", server.host());
+        self.check_no_database();
+    }
+
+    /// Fails if the target database exists on a server that is running.
+    #[track_caller]
+    pub fn check_no_database(&self) {
+        for (number, server) in self.lab().servers().iter().enumerate().filter(|(_, server)| server.pid().is_some()) {
+            assert!(!self.has_database(number, &self.dst), "database {} was created on {}", self.dst, server.host());
         }
     }
 
-    /// No table and no query of ours.
+    /// Returns whether a server has a database of this name.
+    pub fn has_database(&self, server: usize, name: &str) -> bool {
+        self.ask(server, &format!("SELECT count() FROM system.databases WHERE name = {}", quote(name))) == "1"
+    }
+
+    /// Checks that the copier has left no table and no query.
     #[track_caller]
     pub fn check_no_tables(&self, task: &Task) {
         let databases: Vec<String> =
@@ -148,7 +166,7 @@ impl Scene {
         }
     }
 
-    /// `/status` has every table of the task, and all partitions of each are processed.
+    /// Checks that `/status` has every table of the task, with all partitions processed.
     #[track_caller]
     pub fn check_status(&self, task: &Task) {
         let status = self.status(task);
@@ -161,7 +179,7 @@ impl Scene {
         }
     }
 
-    /// `/status` says this of tables: how many partitions there are, all processed.
+    /// Checks that `/status` has exactly these tables with these numbers of partitions, all processed.
     #[track_caller]
     pub fn check_partitions(&self, task: &Task, expected: &[(&str, u64)]) {
         let entry = |&(name, count): &(&str, u64)| {
@@ -177,6 +195,13 @@ impl Scene {
     pub fn status(&self, task: &Task) -> Value {
         let text = self.node(&format!("{}/status", task.path)).expect("/status is there");
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    /// Returns the identity of a task, which is part of the names of its tables and statements.
+    pub fn task_id(&self, task: &Task) -> String {
+        let record = self.node(&format!("{}/task", task.path)).expect("the task is recorded");
+        let record: Value = serde_json::from_str(&record).unwrap();
+        record["id"].as_str().expect("it has an identity").to_owned()
     }
 
     /// The records of the pieces of a task's first table.
@@ -202,7 +227,7 @@ impl Scene {
         }
     }
 
-    /// Whether a node stands among the children of its parent.
+    /// Returns whether a ZooKeeper node exists.
     fn is_node(&self, path: &str) -> bool {
         let Some((parent, name)) = path.rsplit_once('/') else { return true };
         let parent = quote(if parent.is_empty() { "/" } else { parent });

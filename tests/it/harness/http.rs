@@ -1,4 +1,4 @@
-//! Questions over HTTP, one connection each: what browsers and programs would send, and nothing that a library adds.
+//! HTTP requests, one connection each, without the headers that a library would add.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// No answer takes so long.
+/// The longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What was answered.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub code: u16,
-    /// By their names in small letters.
+    /// Values by names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
@@ -26,7 +26,7 @@ impl Answer {
     }
 }
 
-/// Asks `host:port` for a path. `headers` may have a `Host` of their own; with a `form` it is a POST.
+/// Sends a request to `host:port`. `headers` may contain a `Host`; with a `form` the request is a POST.
 pub fn ask(address: &str, path: &str, headers: &[(&str, &str)], form: Option<&str>) -> Answer {
     let (head, mut body) = begin(address, path, headers, form);
     let mut rest = String::new();
@@ -39,12 +39,12 @@ pub fn ask(address: &str, path: &str, headers: &[(&str, &str)], form: Option<&st
     answer
 }
 
-/// The messages of a stream of events, as they come.
+/// Returns the messages of an event stream as they arrive.
 pub fn stream(address: &str, path: &str) -> impl Iterator<Item = Value> {
     let (head, body) = begin(address, path, &[], None);
     let answer = parsed(&head);
     assert_eq!((answer.code, &*answer.headers["content-type"]), (200, "text/event-stream"), "{head}");
-    // Chunks are cut where messages are, and their sizes are lines without a colon.
+    // Each chunk holds whole messages; lines with the sizes of chunks have no colon.
     let lines = body.lines().map(Result::unwrap);
     lines.filter_map(|line| Some(serde_json::from_str(line.strip_prefix("data: ")?).unwrap()))
 }

@@ -1,11 +1,19 @@
-//! A test's own corner of the laboratory, and what it does there.
+//! What the tests share: a scene on real servers for each test, task files, the program as a process, fixtures, checks.
 
 mod browser;
 mod checks;
+mod dashboard;
+mod forwarder;
 mod http;
+mod killed_workers;
+mod merging_client;
+mod modern_tables;
 mod proxy;
+mod slow_tasks;
+mod tables;
 mod task;
 mod worker;
+mod zookeeper;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,14 +23,24 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lab::{ClickHouse, Lab, LabSpec, Release};
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub use browser::Browser;
 pub use checks::{Digest, quote, tick};
+pub use dashboard::{Dashboard, TOKEN};
+pub use forwarder::Forwarder;
 pub use http::{ask, stream};
+pub use killed_workers::{PLAIN, REPLICATED, kill_at, task_of_several_pieces};
+pub use merging_client::MergingClient;
+pub use modern_tables::{FEATURES, Feature, node_of, settings_for_definitions};
 pub use proxy::{Harm, Proxy, Rule};
-pub use task::{Table, Task};
-pub use worker::{Ended, Launch, SCREEN, Worker};
+pub use slow_tasks::{task_with_slow_push, task_with_slow_source, wait_for_transfer, xml_without_limits};
+pub use tables::{BY_MONTH, COLUMNS, MONTHLY_KEYS, fill, fill_every_type, removing_old_parts_soon, rows};
+pub use task::{Table, Task, cluster_of_shards};
+pub use worker::{Ended, FEW_TRIES, Launch, SCREEN, Worker};
+pub use zookeeper::delete_nodes;
+pub use zookeeper::{zookeeper_hosts, zookeeper_session};
 
 /// A scene named after the test that asks for it: on the shared laboratory of a release, or on one of its own with
 /// `scene!(own LabSpec { … })`, for tests that kill or freeze servers.
@@ -43,10 +61,10 @@ macro_rules! scene {
 }
 pub(crate) use scene;
 
-/// Scenes at work at a time. Each has one to three copiers, and all of them share two cores and six servers.
+/// The most scenes at the same time. Each has one to three copiers, and all of them share two cores and six servers.
 const SCENES: usize = 6;
 
-/// How long anything that is to become true by itself may take: an ephemeral node to go, a replica to catch up.
+/// How long [`Scene::eventually`] waits, for example until an ephemeral node is deleted or a replica has fetched its parts.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 enum Place {
@@ -54,23 +72,23 @@ enum Place {
     Own(Box<Lab>),
 }
 
-/// What a test has for itself: databases on the servers, a path in ZooKeeper, a folder. The databases are dropped at its
-/// start and its end.
+/// The databases on the servers, the path in ZooKeeper and the folder of one test. The databases are dropped at its start and at
+/// its end.
 pub struct Scene {
     place: Place,
     name: String,
     dir: TempDir,
-    /// How many task files were written.
+    /// The number of task files written so far.
     files: AtomicUsize,
-    /// The database that is copied from.
+    /// The source database.
     pub src: String,
-    /// The database that is copied to; not created beforehand.
+    /// The target database. The scene does not create it.
     pub dst: String,
     _slot: Slot,
 }
 
 impl Scene {
-    /// `here` is the path of a function inside of the test; `case` tells scenes of one test apart.
+    /// `here` is the path of a function inside the test; `case` distinguishes scenes of one test.
     pub fn shared(here: &str, release: Release, case: &str) -> Scene {
         let slot = Slot::wait_for_one();
         Scene::new(here, case, Place::Shared(Lab::shared(release)), slot)
@@ -118,7 +136,7 @@ impl Scene {
         &self.name
     }
 
-    /// A name for another database, dropped in the end like the other two. Any text.
+    /// The name of another database, which is dropped at the end too. The suffix may be any text.
     pub fn database(&self, suffix: &str) -> String {
         format!("{}{suffix}", prefix(&self.name))
     }
@@ -133,6 +151,27 @@ impl Scene {
         self.dir.path()
     }
 
+    /// Reads a file of the test's folder.
+    #[track_caller]
+    pub fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.dir().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
+    /// Reads a JSON file of the test's folder.
+    #[track_caller]
+    pub fn read_json(&self, file: &str) -> Value {
+        parse_json(&self.read(file))
+    }
+
+    /// The folder with the logs of the only launch.
+    #[track_caller]
+    pub fn log_folder(&self) -> PathBuf {
+        let folders: Vec<PathBuf> =
+            fs::read_dir(self.dir().join("logs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let [folder] = folders.as_slice() else { panic!("not one folder: {folders:?}") };
+        folder.clone()
+    }
+
     pub fn keeper_xml(&self) -> PathBuf {
         self.dir().join("keeper.xml")
     }
@@ -142,12 +181,25 @@ impl Scene {
         self.keeper_text_of(self.lab(), more)
     }
 
-    /// The same for another laboratory's, so that workers and servers don't have the same ZooKeeper.
+    /// The same for the ZooKeeper of another laboratory: then workers and servers have different ZooKeepers.
     pub fn keeper_text_of(&self, lab: &Lab, more: &str) -> String {
         let hosts = lab.zookeeper().hosts();
         let (host, port) = hosts.split_once(':').unwrap();
         let node = format!("<node><host>{host}</host><port>{port}</port></node>");
         format!("<clickhouse><zookeeper>{node}{more}</zookeeper></clickhouse>")
+    }
+
+    /// An address of the laboratory where no server listens. Different numbers give different addresses.
+    pub fn unused_host(&self, number: u8) -> String {
+        let host = self.server(0).host();
+        format!("{}.{number}", &host[..host.rfind('.').unwrap()])
+    }
+
+    /// Returns the engine of a Replicated table with a partition for each month. Its path in ZooKeeper is the test's own, with
+    /// `suffix` at its end; tables with the same path are replicas of each other.
+    pub fn replicated_engine(&self, suffix: &str) -> String {
+        let path = format!("/tables/{}{suffix}", self.name);
+        format!("ENGINE = ReplicatedMergeTree('{path}', '{{replica}}') {MONTHLY_KEYS}")
     }
 
     /// From now on workers' sessions end two seconds after they are killed.
@@ -168,20 +220,20 @@ impl Scene {
         }
     }
 
-    /// Runs an INSERT of any number of partitions on one server; modern ones take at most 100 unless they are told to.
+    /// Runs an INSERT into any number of partitions on one server. Modern servers accept at most 100 without a setting.
     pub fn insert(&self, server: usize, sql: &str) {
         let many = [("max_partitions_per_insert_block", "0")];
         let settings = if self.server(server).release().is_modern() { &many[..] } else { &[] };
         self.server(server).query_with(settings, sql).unwrap();
     }
 
-    /// Begins a mutation on one server and does not wait for it.
+    /// Starts a mutation on one server and does not wait for it.
     pub fn mutate(&self, server: usize, sql: &str) {
         let settings = if self.server(server).release().is_modern() { &[("mutations_sync", "0")][..] } else { &[] };
         self.server(server).query_with(settings, sql).unwrap();
     }
 
-    /// Creates a table in the syntax of 18.16, which modern servers take when they are told to.
+    /// Creates a table in the syntax of 18.16. Modern servers accept it with a setting.
     pub fn create_old(&self, servers: &[usize], sql: &str) {
         let allow = [("allow_deprecated_syntax_for_merge_tree", "1")];
         for &server in servers {
@@ -190,7 +242,7 @@ impl Scene {
         }
     }
 
-    /// The lines that some servers answer, sorted.
+    /// The lines of the answers of some servers, sorted.
     pub fn lines(&self, servers: &[usize], sql: &str) -> Vec<String> {
         let mut lines: Vec<String> = servers
             .iter()
@@ -205,7 +257,7 @@ impl Scene {
         servers.iter().map(|&server| self.ask(server, sql).parse::<u64>().unwrap()).sum()
     }
 
-    /// A task from a cluster `source` to a cluster `target`, each given as shards of replicas, without tables so far.
+    /// A task without tables, from a cluster `source` to a cluster `target`. Each is a list of shards, each shard a list of servers.
     pub fn task(&self, source: &[&[usize]], target: &[&[usize]]) -> Task {
         Task::new(self.task_path(), self.lab().cluster("source", source), self.lab().cluster("target", target))
     }
@@ -215,12 +267,12 @@ impl Scene {
         Table::new(name, (&self.src, name), (&self.dst, name))
     }
 
-    /// The program, about to be started on a task that is written to a file now.
+    /// Writes a task file and returns a command line that uses it.
     pub fn launch(&self, task: &Task) -> Launch<'_> {
         self.launch_text(&task.xml()).task_path(&task.path)
     }
 
-    /// The same with any text for a task.
+    /// The same with any text as the task file.
     pub fn launch_text(&self, xml: &str) -> Launch<'_> {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let file = self.dir().join(format!("task-{number}.xml"));
@@ -228,26 +280,26 @@ impl Scene {
         Launch::new(self, file)
     }
 
-    /// The program without ZooKeeper, about to be started on a task that is written to a file of this name now.
+    /// Writes a task file of this name and returns a command line that uses it without ZooKeeper.
     pub fn launch_local(&self, task: &Task, file: &str) -> Launch<'_> {
         let file = self.dir().join(file);
-        // Another worker may read it just now.
+        // Another worker may be reading the old file.
         let new = file.with_extension("new");
         fs::write(&new, task.xml()).unwrap();
         fs::rename(&new, &file).unwrap();
         Launch::new(self, file).without_keeper()
     }
 
-    /// One worker, from its start to its end.
+    /// Runs one worker to its end.
     pub fn run(&self, task: &Task) -> Ended {
         self.launch(task).run()
     }
 
-    /// Waits until something holds that comes about by itself, and asks for it now and then: what is asked here are
-    /// servers, which tell nobody. `told` says what there is instead.
-    pub fn eventually(&self, what: &str, mut told: impl FnMut() -> Result<(), String>) {
+    /// Waits until a condition on servers holds. It is checked again and again, since servers send no events. While it does not
+    /// hold, the condition returns what it found instead.
+    pub fn eventually(&self, what: &str, mut condition: impl FnMut() -> Result<(), String>) {
         let begun = Instant::now();
-        while let Err(instead) = told() {
+        while let Err(instead) = condition() {
             assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}; instead: {instead}");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -258,7 +310,7 @@ impl Scene {
         for server in self.lab().servers().iter().filter(|server| server.pid().is_some()) {
             let names = server.query("SELECT name FROM system.databases FORMAT TSVRaw")?;
             let ours: BTreeSet<&str> = names.lines().filter(|name| name.starts_with(&prefix)).collect();
-            // Atomic databases drop tables minutes later unless told otherwise, and their nodes in ZooKeeper with them.
+            // Without SYNC, Atomic databases drop tables and their nodes in ZooKeeper minutes later.
             let sync = if server.release().is_modern() { " SYNC" } else { "" };
             for name in ours {
                 server.query(&format!("DROP DATABASE {}{sync}", tick(name)))?;
@@ -279,6 +331,12 @@ impl Drop for Scene {
             dropped.unwrap();
         }
     }
+}
+
+/// Parses JSON; the text is shown if that fails.
+#[track_caller]
+pub fn parse_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// No test's prefix is the start of another's: their names hold no double underscore.

@@ -1,4 +1,4 @@
-//! A proxy between a worker and a server, or between two servers, that harms what passes.
+//! A proxy between a worker and a server, or between two servers, that damages answers or connections.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,50 +7,50 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long a connection is held: longer than the tests' time limit for what moves nothing.
+/// How long a connection is held: longer than `--stall-timeout` in these tests.
 const HELD: Duration = Duration::from_secs(12);
 
-/// What is done to an answer.
+/// How an answer is damaged.
 #[derive(Debug, Clone)]
 pub enum Harm {
-    /// The connection ends in the place of the answer; the request has been done.
+    /// The connection is closed instead of an answer. The request has been done.
     Gone,
-    /// The answer, or what passes either way, ends after so many bytes.
+    /// The connection is closed after so many bytes of the answer; on a native port, of both directions.
     Cut(usize),
-    /// The answer comes this late.
+    /// The answer is delayed by this time.
     Late(Duration),
-    /// It comes twice.
+    /// The answer comes twice.
     Twice,
-    /// A bit of it is flipped: in this byte of its body, counted from the end of a short one on.
+    /// One bit is flipped in this byte of the body (modulo the length of the body).
     Flip(usize),
-    /// These bytes come instead, and the connection ends.
+    /// These bytes come instead, and the connection is closed.
     Instead(String),
-    /// These bytes, and then others without an end.
+    /// These bytes come instead, followed by more bytes without end.
     Endless(String),
-    /// Nothing passes any more on this connection, which ends after [`HELD`].
+    /// No more bytes pass on this connection. It is closed after [`HELD`].
     Hold,
 }
 
-/// Which answers are harmed.
+/// Which answers are damaged.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// What the request has in it.
+    /// Text that the request contains.
     pub request: &'static str,
-    /// So many of them pass unharmed first.
+    /// How many of these answers pass unchanged first.
     pub skip: usize,
-    /// So many are harmed then.
+    /// How many answers are damaged then.
     pub times: usize,
     pub harm: Harm,
 }
 
 impl Rule {
-    /// Harms the first answer to a request like this.
+    /// Damages the first answer to a request with this text.
     pub fn once(request: &'static str, harm: Harm) -> Rule {
         Rule { request, skip: 0, times: 1, harm }
     }
 }
 
-/// Listens on the server's own address; passes everything on until it is dropped.
+/// Listens on the address of the server, and forwards all connections until it is dropped.
 pub struct Proxy {
     pub port: u16,
     shared: Arc<Shared>,
@@ -58,7 +58,7 @@ pub struct Proxy {
 
 struct Shared {
     server: String,
-    /// Whether connections are HTTP, so that requests can be told apart.
+    /// Whether connections are HTTP, so that single requests can be recognized.
     http: bool,
     rule: Mutex<Option<Rule>>,
     met: AtomicUsize,
@@ -67,12 +67,12 @@ struct Shared {
 }
 
 impl Proxy {
-    /// For the HTTP port of a server.
+    /// A proxy for the HTTP port of a server.
     pub fn http(host: &str) -> Proxy {
         Proxy::start(host, 8123)
     }
 
-    /// For its native port. Rules are for connections there: one is met when it has passed more bytes than its harm says.
+    /// A proxy for the native port of a server. Rules are for whole connections there; a rule applies when enough bytes have passed.
     pub fn native(host: &str) -> Proxy {
         Proxy::start(host, 9000)
     }
@@ -88,27 +88,27 @@ impl Proxy {
             ended: AtomicBool::new(false),
         });
         let port = listener.local_addr().unwrap().port();
-        let of = shared.clone();
+        let proxied = shared.clone();
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
-                if of.ended.load(Ordering::Relaxed) {
+                if proxied.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let Ok(server) = TcpStream::connect(&of.server) else { continue };
-                Connection::begin(&of, client, server);
+                let Ok(server) = TcpStream::connect(&proxied.server) else { continue };
+                Connection::begin(&proxied, client, server);
             }
         });
         Proxy { port, shared }
     }
 
-    /// From now on answers are harmed by this rule, or by none.
+    /// Sets the rule for all answers from now on, or removes it.
     pub fn harm(&self, rule: Option<Rule>) {
         self.shared.met.store(0, Ordering::SeqCst);
         self.shared.harmed.store(0, Ordering::SeqCst);
         *self.shared.rule.lock().unwrap() = rule;
     }
 
-    /// How many answers were harmed since the rule was set.
+    /// Returns how many answers were damaged since the rule was set.
     pub fn harmed(&self) -> usize {
         self.shared.harmed.load(Ordering::SeqCst)
     }
@@ -118,13 +118,13 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
         let address = self.shared.server.rsplit_once(':').unwrap().0.to_owned();
-        // The listener looks whether it is to end when somebody comes.
+        // A connection wakes the listener, which then ends.
         let _ = TcpStream::connect((address.as_str(), self.port));
     }
 }
 
 impl Shared {
-    /// The harm for a request, or for a connection, that is met now.
+    /// Returns the damage for this request or connection, if the rule applies now.
     fn meet(&self, text: &str) -> Option<Harm> {
         let rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
         let rule = rule.as_ref().filter(|rule| text.contains(rule.request))?;
@@ -138,9 +138,9 @@ struct Connection {
     shared: Arc<Shared>,
     client: TcpStream,
     server: TcpStream,
-    /// The harm for the answer that comes next.
+    /// The damage for the next answer.
     next: Mutex<Option<Harm>>,
-    /// Whether nothing passes any more.
+    /// Whether the connection is held.
     held: AtomicBool,
 }
 
@@ -160,8 +160,8 @@ impl Connection {
         } else {
             let passed = Arc::new((AtomicUsize::new(0), AtomicBool::new(false)));
             let same = passed.clone();
-            thread::spawn(move || other.end_after(|of| of.native(true, &same)));
-            thread::spawn(move || connection.end_after(|of| of.native(false, &passed)));
+            thread::spawn(move || other.end_after(|this| this.native(true, &same)));
+            thread::spawn(move || connection.end_after(|this| this.native(false, &passed)));
         }
     }
 
@@ -171,7 +171,7 @@ impl Connection {
         let _ = self.server.shutdown(Shutdown::Both);
     }
 
-    /// Ends the connection when it is held, after a while.
+    /// Returns an error after [`HELD`] if the connection is held.
     fn wait(&self) -> std::io::Result<()> {
         if !self.held.load(Ordering::SeqCst) {
             return Ok(());
@@ -211,7 +211,7 @@ impl Connection {
 
     fn answers(&self) -> std::io::Result<()> {
         let mut bytes = vec![0; 1 << 16];
-        // What is left of the answer that is to be cut.
+        // Bytes until the answer is cut.
         let mut left = None;
         loop {
             let count = (&self.server).read(&mut bytes)?;
@@ -251,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// Passes bytes of one direction on; the harm comes when both together have passed enough.
+    /// Forwards the bytes of one direction. The damage is done when both directions together have passed enough bytes.
     fn native(&self, asks: bool, passed: &(AtomicUsize, AtomicBool)) -> std::io::Result<()> {
         let (mut from, mut to) = if asks { (&self.client, &self.server) } else { (&self.server, &self.client) };
         let mut bytes = vec![0; 1 << 14];
@@ -294,10 +294,10 @@ impl Connection {
     }
 }
 
-/// More than passes on a native connection that carries no rows.
+/// More bytes than a native connection without rows has.
 pub const MUCH: usize = 60_000;
 
-/// Flips a bit of a byte of the body.
+/// Flips one bit in a byte of the body.
 fn flip(answer: &mut [u8], at: usize) {
     let head = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
     let body = &mut answer[head..];
@@ -307,7 +307,7 @@ fn flip(answer: &mut [u8], at: usize) {
     }
 }
 
-/// A request as text, with what is escaped in its address as it is.
+/// Returns a request as text, with percent-encoding decoded.
 fn decoded(bytes: &[u8]) -> String {
     let mut text = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use lab::Cluster;
+use lab::{ClickHouse, Cluster, Shard};
 use quick_xml::escape::escape;
 
-/// A task file in the making. Its fields are there to be changed.
+/// A task file that a test builds. Its fields may be changed.
 #[derive(Clone)]
 pub struct Task {
     /// Its path in ZooKeeper.
     pub path: String,
-    /// The cluster that is copied from.
+    /// The source cluster.
     pub source: Cluster,
-    /// The cluster that is copied to.
+    /// The target cluster.
     pub target: Cluster,
     /// More clusters, for table jobs that name them with [`Table::cluster`].
     pub targets: Vec<Cluster>,
@@ -52,7 +52,7 @@ impl Task {
         self
     }
 
-    /// Both clusters are entered as this user.
+    /// Uses this account on both clusters.
     pub fn account(mut self, user: &str, password: &str) -> Task {
         self.source_account = Some((user.to_owned(), password.to_owned()));
         self.target_account = self.source_account.clone();
@@ -92,7 +92,7 @@ fn cluster_xml(xml: &mut String, cluster: &Cluster, account: Option<&(String, St
         write!(xml, "  <shard><weight>{}</weight>", shard.weight).unwrap();
         write!(xml, "<internal_replication>{replication}</internal_replication>").unwrap();
         for host in &shard.replicas {
-            let ports = ports.iter().find(|(of, _)| of == host).map_or("", |(_, ports)| ports.as_str());
+            let ports = ports.iter().find(|(known, _)| known == host).map_or("", |(_, ports)| ports.as_str());
             write!(xml, "<replica><host>{host}</host>{ports}{account}</replica>").unwrap();
         }
         xml.push_str("</shard>\n");
@@ -100,16 +100,16 @@ fn cluster_xml(xml: &mut String, cluster: &Cluster, account: Option<&(String, St
     writeln!(xml, "</{}>", cluster.name).unwrap();
 }
 
-/// A table job in the making.
+/// A table job that a test builds.
 #[derive(Clone)]
 pub struct Table {
     /// The element's name.
     pub name: String,
-    /// Database and table that are copied from.
+    /// Source database and table.
     pub source: (String, String),
-    /// Database and table that are copied to.
+    /// Target database and table.
     pub target: (String, String),
-    /// The name of the cluster that is copied to.
+    /// The name of the target cluster.
     cluster: String,
     more: String,
 }
@@ -175,4 +175,14 @@ impl Table {
         writeln!(xml, "{}  </{}>", self.more, self.name).unwrap();
         xml
     }
+}
+
+/// Returns a cluster in which each of these servers is a shard.
+pub fn cluster_of_shards(name: &str, servers: &[&ClickHouse]) -> Cluster {
+    let shard = |server: &&ClickHouse| Shard {
+        weight: 1,
+        internal_replication: false,
+        replicas: vec![server.host().to_owned()],
+    };
+    Cluster { name: name.to_owned(), shards: servers.iter().map(shard).collect() }
 }

@@ -1,4 +1,4 @@
-//! The program as a process: started, listened to, killed, waited for.
+//! The program as a process: starts it, reads its output, kills it, waits for its end.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,26 +14,28 @@ use nix::unistd::Pid;
 
 use super::Scene;
 
-/// How long a worker may take unless a test says else. Ten times what any of them needs.
+/// How long a worker may take unless a test gives another limit. Ten times what any worker needs.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Lines and columns of a terminal: no line is broken, none leaves the screen.
+/// Flags of a run that gives up soon: one round over the tables, two attempts at a piece.
+pub const FEW_TRIES: [&str; 3] = ["--max-table-tries=1", "--max-shard-partition-tries=2", "--retry-delay-ms=1"];
+/// Lines and columns of a terminal, large enough that no line is wrapped or scrolls away.
 pub const SCREEN: (u16, u16) = (400, 500);
-/// How much of what a worker said is shown when it disappoints.
+/// How many bytes of a worker's output are shown when a test fails.
 const SHOWN: usize = 6000;
 
-/// A command line in the making.
+/// A command line that is not started yet.
 pub struct Launch<'a> {
     scene: &'a Scene,
     command: Command,
     task_path: String,
     task_file: Option<PathBuf>,
-    /// Whether it is told where ZooKeeper is, and its path there.
+    /// Whether it gets `--config` and `--task-path`.
     keeper: bool,
-    /// Whether it is a run, which keeps logs in a folder.
+    /// Whether it is a run, which gets `--base-dir` for its logs.
     runs: bool,
     /// Whether its standard error is a terminal.
     on_terminal: bool,
-    /// What a shell does in its process before, and how it gives its place to the program.
+    /// Shell code that runs before the program in the same process, and ends with `exec`.
     before: Option<String>,
 }
 
@@ -57,19 +59,19 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// A variable of its environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// It heeds SIGHUP, even where the tests were started by `nohup`.
+    /// Does not ignore SIGHUP, even if the tests were started by `nohup`.
     pub fn heeding_hang_ups(mut self) -> Self {
         self.before = Some("exec env --default-signal=HUP".to_owned());
         self
     }
 
-    /// Another verb than `run`; to be said before its arguments.
+    /// Another verb than `run`. Call this before [`Launch::args`].
     pub fn verb(mut self, verb: &str) -> Self {
         self.command.arg(verb);
         self.runs = false;
@@ -81,7 +83,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Without ZooKeeper: where the task is say the task file and the arguments.
+    /// Without ZooKeeper: the state directory comes from the task file and the arguments.
     pub fn without_keeper(mut self) -> Self {
         self.keeper = false;
         self
@@ -93,32 +95,32 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// It may have so many files open (`ulimit -n`).
+    /// Limits the number of open files (`ulimit -n`).
     pub fn files(mut self, number: u32) -> Self {
         self.before = Some(format!("ulimit -n {number} && exec"));
         self
     }
 
-    /// It ignores SIGHUP from its start on, as below `nohup`.
+    /// Ignores SIGHUP from its start, as under `nohup`.
     pub fn ignoring_hang_ups(mut self) -> Self {
         self.before = Some("trap '' HUP && exec".to_owned());
         self
     }
 
-    /// Its standard error is a terminal, of [`SCREEN`].
+    /// Its standard error is a terminal of the size [`SCREEN`].
     pub fn on_terminal(mut self) -> Self {
         self.on_terminal = true;
         self.command.env("TERM", "xterm");
         self
     }
 
-    /// The worker stands still at this point, for ever; see [`Worker::reaches`].
+    /// The worker waits at this fault point for ever; see [`Worker::reaches`].
     pub fn stop_at(mut self, point: &str) -> Self {
         self.command.env("CLICKHOUSE_COPIER_STOP_AT", point);
         self
     }
 
-    /// The first time that the worker comes to this point it stops as a whole, as by SIGSTOP; see [`Worker::freezes_at`].
+    /// The process stops as by SIGSTOP when it first reaches this fault point; see [`Worker::freezes_at`].
     pub fn freeze_at(mut self, point: &str) -> Self {
         self.command.env("CLICKHOUSE_COPIER_FREEZE_AT", point);
         self
@@ -148,12 +150,12 @@ impl<'a> Launch<'a> {
             File::from(ends.master)
         });
         let mut child = self.command.spawn().unwrap();
-        // Its end of the terminal is its alone: what is heard ends with it.
+        // Only the process may hold its end of the terminal: then the output ends when the process ends.
         drop(self.command);
-        let out = Heard::listen(child.stdout.take().unwrap());
+        let out = CapturedStream::listen(child.stdout.take().unwrap());
         let err = match screen {
-            Some(screen) => Heard::listen(screen),
-            None => Heard::listen(child.stderr.take().unwrap()),
+            Some(screen) => CapturedStream::listen(screen),
+            None => CapturedStream::listen(child.stderr.take().unwrap()),
         };
         Worker { child, out, err, begun: Instant::now() }
     }
@@ -163,7 +165,7 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// The same command after something that a shell does, which then gives its place to it.
+/// Returns a command that runs shell code first and then this command in the same process.
 fn after(before: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("{before} \"$0\" \"$@\"")).arg(command.get_program());
@@ -178,20 +180,20 @@ fn after(before: &str, command: &Command) -> Command {
 /// A process of the program. Dropped, it is killed.
 pub struct Worker {
     child: Child,
-    out: Arc<Heard>,
-    err: Arc<Heard>,
+    out: Arc<CapturedStream>,
+    err: Arc<CapturedStream>,
     begun: Instant,
 }
 
 impl Worker {
-    /// Waits until the worker has said this on standard error.
+    /// Waits until the worker has written these words to standard error.
     pub fn says(&self, words: &str) {
         if let Err(why) = self.err.wait(PATIENCE, |text| text.contains(words)) {
             panic!("{why} {words:?}; it said:\n{}", tail(&self.err.text()));
         }
     }
 
-    /// Waits until it has printed these words on standard output, and gives the rest of their line.
+    /// Waits until these words are on standard output. Returns the rest of their line.
     pub fn prints(&self, words: &str) -> String {
         let rest = |text: &str| {
             let (line, _) = text.split_once(words)?.1.split_once('\n')?;
@@ -203,12 +205,12 @@ impl Worker {
         rest(&self.out.text()).unwrap()
     }
 
-    /// Waits until the worker stands still at a fault point.
+    /// Waits until the worker waits at a fault point.
     pub fn reaches(&self, point: &str) {
         self.says(&format!("fault point {point} reached"));
     }
 
-    /// Waits until the worker has stopped as a whole at a fault point.
+    /// Waits until the process is frozen at a fault point.
     pub fn freezes_at(&self, point: &str) {
         self.reaches(point);
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
@@ -216,13 +218,13 @@ impl Worker {
         assert!(matches!(status, WaitStatus::Stopped(..)), "{status:?} at {point}:\n{}", tail(&self.err.text()));
     }
 
-    /// Lets a frozen worker go on.
+    /// Continues a frozen worker (SIGCONT).
     pub fn thaw(&self) {
         self.signal(Signal::SIGCONT);
     }
 
-    /// What it has said on standard error so far.
-    pub fn said(&self) -> String {
+    /// Returns the standard error so far.
+    pub fn stderr_so_far(&self) -> String {
         self.err.text()
     }
 
@@ -230,7 +232,7 @@ impl Worker {
         self.child.id()
     }
 
-    /// Kills it; what it had said until then on both streams.
+    /// Kills it. Returns what it had written to both streams.
     pub fn killed(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -242,7 +244,7 @@ impl Worker {
         self.child.wait().unwrap();
     }
 
-    /// The most memory that the worker has had so far, in bytes.
+    /// Returns the peak memory of the worker so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -258,12 +260,12 @@ impl Worker {
         self.ends_within(PATIENCE)
     }
 
-    /// Waits for the end; fails with what the worker said when it does not come in time.
+    /// Waits for the end. Fails with the output of the worker if it does not end in time.
     pub fn ends_within(mut self, limit: Duration) -> Ended {
-        // The pipes are closed when it ends, whatever way.
-        for heard in [&self.err, &self.out] {
+        // The pipes are closed when the process ends in any way.
+        for stream in [&self.err, &self.out] {
             let left = limit.saturating_sub(self.begun.elapsed());
-            if heard.wait_for_end(left).is_err() {
+            if stream.wait_for_end(left).is_err() {
                 panic!("still running after {limit:?}; it said:\n{}", tail(&self.err.text()));
             }
         }
@@ -274,13 +276,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may have ended, or been killed and waited for.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// How a worker ended and what it said.
+/// The exit status and the output of a worker.
 pub struct Ended {
     pub status: ExitStatus,
     pub stdout: String,
@@ -289,7 +291,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Fails unless it ended with this exit code. Gives itself back.
+    /// Fails unless it ended with this exit code.
     #[track_caller]
     pub fn with(self, code: i32) -> Ended {
         assert!(
@@ -303,7 +305,7 @@ impl Ended {
         self
     }
 
-    /// Fails unless standard error has all these words in one of its lines.
+    /// Fails unless one line of standard error has all these words.
     #[track_caller]
     pub fn tells(self, words: &[&str]) -> Ended {
         let line = self.stderr.lines().find(|line| words.iter().all(|word| line.contains(word)));
@@ -311,7 +313,7 @@ impl Ended {
         self
     }
 
-    /// Fails unless the report on standard output has all these words.
+    /// Fails unless standard output has all these words.
     #[track_caller]
     pub fn reports(self, words: &[&str]) -> Ended {
         for word in words {
@@ -321,66 +323,66 @@ impl Ended {
     }
 }
 
-/// What comes out of a pipe, as far as it came.
+/// The output of a pipe so far.
 #[derive(Default)]
-struct Heard {
-    said: Mutex<Said>,
+struct CapturedStream {
+    captured: Mutex<Captured>,
     more: Condvar,
 }
 
 #[derive(Default)]
-struct Said {
+struct Captured {
     bytes: Vec<u8>,
     ended: bool,
 }
 
-impl Heard {
-    fn listen(mut pipe: impl Read + Send + 'static) -> Arc<Heard> {
-        let heard = Arc::new(Heard::default());
-        let teller = Arc::clone(&heard);
+impl CapturedStream {
+    fn listen(mut pipe: impl Read + Send + 'static) -> Arc<CapturedStream> {
+        let stream = Arc::new(CapturedStream::default());
+        let writer = Arc::clone(&stream);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             loop {
                 let length = pipe.read(&mut bytes).unwrap_or(0);
-                let mut said = teller.said();
-                said.bytes.extend_from_slice(&bytes[..length]);
-                said.ended = length == 0;
-                teller.more.notify_all();
-                if said.ended {
+                let mut captured = writer.captured();
+                captured.bytes.extend_from_slice(&bytes[..length]);
+                captured.ended = length == 0;
+                writer.more.notify_all();
+                if captured.ended {
                     return;
                 }
             }
         });
-        heard
+        stream
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn captured(&self) -> MutexGuard<'_, Captured> {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.said().bytes).into_owned()
+        String::from_utf8_lossy(&self.captured().bytes).into_owned()
     }
 
-    fn wait(&self, limit: Duration, is_it: impl Fn(&str) -> bool) -> Result<(), &'static str> {
-        let done = |said: &Said| said.ended || is_it(&String::from_utf8_lossy(&said.bytes));
-        let (said, _) = self
+    fn wait(&self, limit: Duration, condition: impl Fn(&str) -> bool) -> Result<(), &'static str> {
+        let done = |captured: &Captured| captured.ended || condition(&String::from_utf8_lossy(&captured.bytes));
+        let (captured, _) = self
             .more
-            .wait_timeout_while(self.said(), limit, |said| !done(said))
+            .wait_timeout_while(self.captured(), limit, |captured| !done(captured))
             .unwrap_or_else(PoisonError::into_inner);
         match () {
-            () if is_it(&String::from_utf8_lossy(&said.bytes)) => Ok(()),
-            () if said.ended => Err("the worker ended without saying"),
+            () if condition(&String::from_utf8_lossy(&captured.bytes)) => Ok(()),
+            () if captured.ended => Err("the worker ended without saying"),
             () => Err("the worker did not say in time"),
         }
     }
 
     fn wait_for_end(&self, limit: Duration) -> Result<(), ()> {
-        let (said, _) = self
+        let (captured, _) = self
             .more
-            .wait_timeout_while(self.said(), limit, |said| !said.ended)
+            .wait_timeout_while(self.captured(), limit, |captured| !captured.ended)
             .unwrap_or_else(PoisonError::into_inner);
-        if said.ended { Ok(()) } else { Err(()) }
+        if captured.ended { Ok(()) } else { Err(()) }
     }
 }
 

@@ -79,7 +79,7 @@ pub struct Shard {
     pub replicas: Vec<String>,
 }
 
-/// What a ClickHouse server is started with.
+/// The options of a ClickHouse server.
 #[derive(Debug)]
 pub(crate) struct ServerConfig<'a> {
     pub(crate) release: Release,
@@ -148,7 +148,7 @@ impl ServerConfig<'_> {
         if !self.merge_tree.is_empty() {
             line(&mut xml, format_args!("<merge_tree>{}</merge_tree>", settings(self.merge_tree)));
         }
-        // Of an element that is there twice, a server takes the first.
+        // If an element is there twice, a server uses the first.
         if !self.server.iter().any(|(name, _)| name == "max_concurrent_queries") {
             line(&mut xml, format_args!("<max_concurrent_queries>200</max_concurrent_queries>"));
         }
@@ -157,8 +157,8 @@ impl ServerConfig<'_> {
         }
         if self.query_log {
             let table = "<database>system</database><table>query_log</table>";
-            // Who reads it says SYSTEM FLUSH LOGS first. Each flush makes a part, and parts want merging: at two a second that was
-            // a third of a server's work.
+            // Tests run SYSTEM FLUSH LOGS before they read it. Each automatic flush creates a part that must be merged: with two
+            // flushes a second that took a third of a server's processor time.
             let flush = "<flush_interval_milliseconds>60000</flush_interval_milliseconds>";
             line(&mut xml, format_args!("<query_log>{table}{flush}</query_log>"));
         }
@@ -166,8 +166,7 @@ impl ServerConfig<'_> {
         xml
     }
 
-    /// What modern servers need besides: SQL accounts, and less work in the background than a machine of their own would
-    /// have for it.
+    /// Configuration for modern servers only: SQL accounts, and less work in the background.
     fn modern(&self, xml: &mut String, dir: &str) {
         let users = format!("<users_xml><path>{dir}/users.xml</path></users_xml>");
         let accounts = format!("<local_directory><path>{dir}/access/</path></local_directory>");

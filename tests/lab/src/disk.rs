@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::{LabError, Server};
 
 const BALLAST: &str = "ballast";
-/// What the ballast grows by.
+/// The step by which the ballast file grows.
 const STEP: usize = 4096;
 
 /// The command line that runs `command` with such a disk on `dir`.
@@ -25,14 +25,14 @@ pub(crate) fn on_small_disk(mib: u32, dir: &Path, command: Vec<OsString>) -> Vec
     all
 }
 
-/// The file that takes up the space, as we see it from outside of the server's namespace.
+/// The ballast file, as a path from outside the server's namespace.
 fn ballast(server: &Server, data: &Path) -> Result<PathBuf, LabError> {
     let pid = server.running_pid()?;
     let data = data.strip_prefix("/").unwrap_or(data);
     Ok(Path::new("/proc").join(pid.to_string()).join("root").join(data).join(BALLAST))
 }
 
-/// Fills the disk until only so many bytes are free.
+/// Writes the ballast file until only so many bytes are free.
 pub(crate) fn fill(server: &Server, data: &Path, leave: u64) -> Result<(), LabError> {
     let path = ballast(server, data)?;
     let failed = |source| LabError::File { action: "fill", path: path.clone(), source };
@@ -44,7 +44,7 @@ pub(crate) fn fill(server: &Server, data: &Path, leave: u64) -> Result<(), LabEr
     file.set_len(size.saturating_sub(leave)).map_err(failed)
 }
 
-/// Takes the ballast away.
+/// Deletes the ballast file.
 pub(crate) fn free(server: &Server, data: &Path) -> Result<(), LabError> {
     let path = ballast(server, data)?;
     fs::remove_file(&path).map_err(|source| LabError::File { action: "remove", path, source })

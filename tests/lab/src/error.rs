@@ -1,20 +1,20 @@
-//! What can go wrong with a laboratory.
+//! Errors of a laboratory.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Which step failed, where, and why.
+/// An error: which step failed, where, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// A file or folder of the laboratory could not be made, read or written.
     #[error("{action} {}", path.display())]
     File {
-        /// What was tried, such as "write".
+        /// The operation, such as "write".
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// A certificate could not be made.
@@ -33,9 +33,9 @@ pub enum LabError {
     /// More servers were asked for than a block has addresses.
     #[error("{asked} ClickHouse servers asked for, a block of addresses holds {most}")]
     TooManyServers {
-        /// How many were asked for.
+        /// The requested number.
         asked: usize,
-        /// How many are possible.
+        /// The possible number.
         most: usize,
     },
     /// A program is not installed.
@@ -43,7 +43,7 @@ pub enum LabError {
     Missing {
         /// The program or file.
         program: String,
-        /// What to do.
+        /// Advice.
         advice: String,
     },
     /// The packages could not be installed.
@@ -59,7 +59,7 @@ pub enum LabError {
     Supervisor {
         /// The server's name.
         server: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A server ended while it was being started.
@@ -75,7 +75,7 @@ pub enum LabError {
     NotReady {
         /// The server's name.
         server: String,
-        /// How long it was waited for.
+        /// The time limit.
         waited: Duration,
         /// The tail of its logs.
         log: String,
@@ -85,7 +85,7 @@ pub enum LabError {
     StillRunning {
         /// The server's name.
         server: String,
-        /// How long it was waited for.
+        /// The time limit.
         waited: Duration,
         /// The tail of its logs.
         log: String,
@@ -103,7 +103,7 @@ pub enum LabError {
         signal: &'static str,
         /// The server's name.
         server: String,
-        /// Why.
+        /// The cause.
         source: nix::Error,
     },
     /// The server answered a query with an error.
@@ -125,7 +125,7 @@ pub enum LabError {
         host: String,
         /// The statement, shortened.
         sql: String,
-        /// Why.
+        /// The cause.
         source: Box<ureq::Error>,
     },
 }

@@ -1,4 +1,4 @@
-//! The programs: where they are, and fetching Debian's packages when they are not there.
+//! Finds the programs, and installs Debian's packages if they are missing.
 //!
 //! The packages' own services do not disturb: ClickHouse's listens on 127.0.0.1 only, ZooKeeper's is another package.
 
@@ -19,7 +19,7 @@ const COPIER: &str = "clickhouse-copier";
 const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
 /// Logs to stderr; ZooKeeper's package leaves the choice of a logger to its start script.
 const LOGGER_JAR: &str = "/usr/share/java/slf4j-simple.jar";
-/// What its TLS needs besides and its manifest does not name; comes with it.
+/// A jar that its TLS needs and that its manifest does not name.
 const CODEC_JAR: &str = "/usr/share/java/netty-codec.jar";
 
 /// Installs Debian's ClickHouse 18.16 with the original copier when one of its programs is absent; returns at once when all
@@ -125,7 +125,7 @@ fn not_there(program: impl std::fmt::Display) -> LabError {
     LabError::Missing { program: program.to_string(), advice }
 }
 
-/// Looks on PATH and where Debian puts servers, which is not on everybody's PATH.
+/// Searches on PATH, and in the folders where Debian installs servers.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);

@@ -1,4 +1,4 @@
-//! A set of servers: started together, ended together.
+//! A set of servers that start and end together.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -19,7 +19,7 @@ use crate::{
 /// How many ClickHouse servers [`Lab::shared`] has: two shards of two replicas and a target of two, or two and three.
 pub const SHARED_SERVERS: usize = 6;
 
-/// What a laboratory is made of.
+/// The servers and accounts of a laboratory.
 #[derive(Debug, Clone)]
 pub struct LabSpec {
     /// Whether there is a ZooKeeper server. Without it there are no Replicated tables.

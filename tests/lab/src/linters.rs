@@ -1,4 +1,4 @@
-//! Programs that check files of others: systemd's, Compose's, Kubernetes'. Fetched when they are not there, as the servers are.
+//! Linters for files of other programs: systemd, Compose, Kubernetes. They are installed if they are missing, as the servers are.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::LabError;
 use crate::install::{find, run};
 use crate::wheels::cache;
 
-/// Brings the schemas of Kubernetes' objects along.
+/// This package contains the schemas of Kubernetes' objects.
 const KUBERNETES: &str = "kubernetes-validate==1.37.0";
 
 /// A program of a Debian package, which is installed when the program is absent. Takes root or a `sudo` that asks nothing.
@@ -59,7 +59,7 @@ pub fn kubernetes_validate() -> Result<Command, LabError> {
         fs::create_dir_all(&cache).map_err(failed("create", &cache))?;
         let _lock = locked(&cache.join("install.lock"))?;
         if !folder.is_dir() {
-            // Renamed when it is complete: what is there under its name can be used.
+            // Renamed when it is complete, so that a file with the final name can be used.
             let new = tempfile::tempdir_in(&cache).map_err(failed("create a folder in", &cache))?;
             let mut pip = Command::new(&python);
             pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--target"]);
@@ -72,7 +72,7 @@ pub fn kubernetes_validate() -> Result<Command, LabError> {
     Ok(command)
 }
 
-/// Of several processes one installs, and the others wait. Released when it is dropped.
+/// A lock: one process installs, and the others wait. It is released when this is dropped.
 fn locked(path: &Path) -> Result<fs::File, LabError> {
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed("open", path))?;
     lock.lock().map_err(failed("lock", path))?;

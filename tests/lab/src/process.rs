@@ -1,4 +1,4 @@
-//! One server process that cannot outlive us.
+//! A server process that cannot outlive the process that started it.
 //!
 //! A server is the child of a `sh` that does nothing but read a pipe whose write end only our process has (Rust opens it
 //! close-on-exec). When our process ends, in whatever way, the kernel closes the pipe, `read` returns, and the shell kills
@@ -105,7 +105,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(mut lifeline) = self.lifeline.take() {
-            // A supervisor that is gone already can't be told; then there is nothing to wait for either.
+            // If the supervisor has ended already, there is nothing to wait for.
             let _ = lifeline.write_all(b"keep\n");
         }
         let _ = self.supervisor.wait();

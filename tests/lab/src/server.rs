@@ -1,4 +1,4 @@
-//! What ZooKeeper and ClickHouse have in common: a server that is started, killed, frozen and started again.
+//! A server process, ZooKeeper or ClickHouse: it can be started, killed, frozen and started again.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,14 +16,14 @@ use crate::process::Process;
 /// How long a server may take to answer after its start, and to end after SIGTERM. Ready takes a tenth of a second here;
 /// the limit is for machines that do much else at the time.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a starting server is asked whether it is ready.
+/// The interval of checks whether a starting server is ready.
 const ASK_EVERY: Duration = Duration::from_millis(10);
-/// How much of each log is shown.
+/// The number of bytes of each log in an error message.
 const TAIL_BYTES: u64 = 6000;
 
 type IsReady = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// A server with its files, running or not. Dropped, it is killed.
+/// A server with its files, running or stopped. It is killed when this is dropped.
 pub struct Server {
     name: String,
     dir: PathBuf,
@@ -34,7 +34,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// `name` is for error messages, `log` the file that tells why a start failed, `is_ready` a quick question to the server.
+    /// `name` is for error messages, `log` is the file with the reasons of a failed start, `is_ready` is a quick check of the server.
     pub(crate) fn new(name: String, dir: PathBuf, command: Vec<OsString>, log: PathBuf, is_ready: IsReady) -> Self {
         Server { name, dir, command, log, is_ready, process: Mutex::new(None) }
     }
@@ -72,7 +72,7 @@ impl Server {
         }
     }
 
-    /// Ends the server as an administrator does: SIGTERM, and waits. A frozen one is thawed for it. Its data stay.
+    /// Stops the server with SIGTERM and waits for its end. A frozen server is thawed first. Its data stay.
     ///
     /// # Errors
     /// [`LabError::NotRunning`]; [`LabError::StillRunning`], when it had to be killed in the end.
@@ -101,7 +101,7 @@ impl Server {
         Ok(())
     }
 
-    /// Stops the server where it stands (SIGSTOP): it accepts connections and answers nothing.
+    /// Freezes the server (SIGSTOP): it accepts connections and answers nothing.
     ///
     /// # Errors
     /// [`LabError::NotRunning`], [`LabError::Signal`].
@@ -109,7 +109,7 @@ impl Server {
         self.send(self.running(&self.slot())?, Signal::SIGSTOP)
     }
 
-    /// Lets a frozen server go on (SIGCONT).
+    /// Continues a frozen server (SIGCONT).
     ///
     /// # Errors
     /// [`LabError::NotRunning`], [`LabError::Signal`].
@@ -123,7 +123,7 @@ impl Server {
         self.running(&self.slot()).ok().map(Process::pid)
     }
 
-    /// The same, for what needs it to run.
+    /// The same, with an error if the server does not run.
     pub(crate) fn running_pid(&self) -> Result<u32, LabError> {
         self.running(&self.slot()).map(Process::pid)
     }
@@ -134,7 +134,7 @@ impl Server {
         &self.dir
     }
 
-    /// The ends of the server's error log and of what it printed.
+    /// The ends of the server's error log and of its output.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let console = self.dir.join("console.log");

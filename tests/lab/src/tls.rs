@@ -1,4 +1,4 @@
-//! Certificates of a laboratory: an authority of its own, and what it has signed for each server.
+//! Certificates of a laboratory: its own authority, and the certificates that it has signed for servers.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -11,15 +11,15 @@ use rcgen::{
 use crate::LabError;
 use crate::clickhouse::write;
 
-/// What a server shows to those that connect over TLS.
+/// The certificate of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Certificate {
     /// Signed by the laboratory's authority, for the server's address.
     #[default]
     Good,
-    /// The same, but its time is over.
+    /// The same, but expired.
     Expired,
-    /// For the host `other.example` only.
+    /// Valid for the host `other.example` only.
     OtherHost,
 }
 
@@ -81,7 +81,7 @@ impl Authority {
         self.dir.join(AUTHORITY_FILE)
     }
 
-    /// What `config.xml` needs of it.
+    /// The elements for `config.xml`.
     pub(crate) fn server_xml(&self, dir: &Path) -> String {
         let escaped = |path: PathBuf| quick_xml::escape::escape(path.to_string_lossy().as_ref()).into_owned();
         format!(

@@ -24,9 +24,9 @@ const NO_WATCHDOG: &str = "CLICKHOUSE_WATCHDOG_ENABLE=0";
 struct Wheel {
     name: &'static str,
     version: &'static str,
-    /// What is downloaded, in MB.
+    /// The size of the download in MB.
     download: u32,
-    /// What lies in the cache afterwards, in MB.
+    /// The size in the cache in MB.
     unpacked: u32,
 }
 
@@ -93,7 +93,7 @@ fn fetched(release: Release) -> Result<(PathBuf, PathBuf), LabError> {
         "Fetching ClickHouse {release} from PyPI ({name} {version}): {download} MB, {unpacked} MB in {}",
         cache.display()
     );
-    // Renamed when it is complete: what has its final name can be used.
+    // Renamed when it is complete, so that a folder with the final name can be used.
     let new = tempfile::tempdir_in(&cache).map_err(failed("create a folder in", &cache))?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]);

@@ -48,7 +48,7 @@ fn a_killed_laboratory_leaves_no_server_and_no_file() {
 }
 
 #[test]
-fn the_end_of_its_input_ends_it_in_order() {
+fn a_laboratory_stops_its_servers_when_its_input_ends() {
     let mut up = up();
     drop(up.process.stdin.take());
     assert!(up.process.wait().unwrap().success());
@@ -56,7 +56,7 @@ fn the_end_of_its_input_ends_it_in_order() {
 }
 
 #[test]
-fn a_frozen_server_dies_with_its_laboratory_too() {
+fn a_frozen_server_ends_when_its_laboratory_is_killed() {
     let mut up = up();
     for pid in &up.pids {
         assert!(Command::new("kill").args(["-STOP", pid]).status().unwrap().success());

@@ -27,7 +27,7 @@ fn shared_servers_answer_and_replicate() {
 }
 
 #[test]
-fn accounts_are_as_described() {
+fn predefined_accounts_have_their_passwords_and_rights() {
     let codes = [(Release::V18_16, 193, 291), (Release::V25_8, 516, 497), (Release::V26_9, 516, 497)];
     for (release, wrong_password, no_access) in codes {
         let server = Lab::shared(release).clickhouse(0);
@@ -43,7 +43,7 @@ fn accounts_are_as_described() {
 }
 
 #[test]
-fn an_error_in_the_middle_of_a_result_is_an_error() {
+fn query_returns_an_error_that_comes_in_the_middle_of_a_result() {
     for release in Release::ALL {
         let sql = "SELECT throwIf(number = 1000000) FROM numbers(2000000) SETTINGS max_block_size = 1000";
         let error = Lab::shared(release).clickhouse(0).query(sql).unwrap_err();
@@ -85,7 +85,7 @@ fn killed_and_started_again(release: Release) {
 }
 
 #[test]
-fn a_release_that_only_listens_starts_again_with_its_data() {
+fn a_server_without_zookeeper_starts_again_with_its_data() {
     let lab = Lab::start(LabSpec { zookeeper: false, ..LabSpec::of(Release::V26_9, 1) }).unwrap();
     let server = lab.clickhouse(0);
     server.query("CREATE DATABASE here").unwrap();
@@ -101,7 +101,7 @@ fn a_release_that_only_listens_starts_again_with_its_data() {
 }
 
 #[test]
-fn servers_of_several_releases_stand_side_by_side() {
+fn servers_of_several_releases_run_side_by_side() {
     let lab = Lab::start(LabSpec::mixed(&[Release::V24_8, Release::V18_16])).unwrap();
     for server in lab.servers() {
         assert!(server.value("SELECT version()").unwrap().starts_with(server.release().name()));
@@ -111,7 +111,7 @@ fn servers_of_several_releases_stand_side_by_side() {
 }
 
 #[test]
-fn grants_time_zones_and_settings_are_the_servers() {
+fn servers_get_the_given_grants_time_zones_and_settings() {
     let reader = User { grants: vec!["GRANT SELECT ON *.*".to_owned()], ..User::new("reader", "r") };
     let careful =
         User { settings: vec![("max_execution_time".to_owned(), "77".to_owned())], ..User::new("careful", "") };
@@ -168,7 +168,7 @@ fn clusters_can_be_defined_while_servers_run() {
 }
 
 #[test]
-fn laboratories_stand_side_by_side_and_leave_nothing_behind() {
+fn laboratories_run_side_by_side_and_leave_nothing_behind() {
     let spec = || LabSpec { zookeeper: false, ..LabSpec::of(Release::V25_8, 1) };
     let (one, two) = (Lab::start(spec()).unwrap(), Lab::start(spec()).unwrap());
     assert_ne!(one.clickhouse(0).host(), two.clickhouse(0).host());

@@ -141,7 +141,7 @@ pub(crate) struct Address {
 
 /// The format of log lines or of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// For machines: JSON, an object a log line.

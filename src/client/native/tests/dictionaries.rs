@@ -32,7 +32,7 @@ fn dealt(stream: &[u8], cut: usize) -> Result<Vec<Vec<u8>>, String> {
 
 /// Keys that need too much memory are sent to all receivers, including those that arrived before this was known.
 #[test]
-fn keys_that_are_too_large_to_be_held_are_sent_as_they_come() {
+fn dictionary_keys_that_are_too_large_for_memory_are_sent_to_all_receivers() {
     let mut keys = Vec::new();
     for number in 0..3u8 {
         put_varint(&mut keys, 4 << 20);

@@ -19,7 +19,7 @@ enum Value {
     Plain(Vec<u8>),
     Text(Vec<u8>),
     Null(Box<Value>),
-    There(Box<Value>),
+    Present(Box<Value>),
     Array(Vec<Value>),
     Tuple(Vec<Value>),
     /// The number of a key.
@@ -69,7 +69,7 @@ fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value], server: Server) {
         Shape::Nullable(inner) => {
             let mut values_in = Vec::new();
             for value in values {
-                let (Value::Null(value) | Value::There(value)) = value else { panic!("{value:?}") };
+                let (Value::Null(value) | Value::Present(value)) = value else { panic!("{value:?}") };
                 values_in.push(value.as_ref().clone());
             }
             out.extend(values.iter().map(|value| u8::from(matches!(value, Value::Null(_)))));
@@ -85,9 +85,9 @@ fn put(out: &mut Vec<u8>, shape: &Shape, values: &[Value], server: Server) {
             put(out, inner, &all, server);
         }
         Shape::Tuple(inner) => {
-            for (at, shape) in inner.iter().enumerate() {
+            for (index, shape) in inner.iter().enumerate() {
                 let number = |value: &Value| match value {
-                    Value::Tuple(elements) => elements[at].clone(),
+                    Value::Tuple(elements) => elements[index].clone(),
                     other => panic!("{other:?}"),
                 };
                 put(out, shape, &values.iter().map(number).collect::<Vec<_>>(), server);
@@ -118,7 +118,7 @@ fn value(shape: &Shape) -> BoxedStrategy<Value> {
         .prop_map(Value::Text)
         .boxed(),
         Shape::Nullable(inner) => (any::<bool>(), value(&inner))
-            .prop_map(|(null, value)| if null { Value::Null(value.into()) } else { Value::There(value.into()) })
+            .prop_map(|(null, value)| if null { Value::Null(value.into()) } else { Value::Present(value.into()) })
             .boxed(),
         Shape::Array(inner) => proptest::collection::vec(value(&inner), 0..4).prop_map(Value::Array).boxed(),
         Shape::Tuple(inner) => inner.iter().map(value).collect::<Vec<_>>().prop_map(Value::Tuple).boxed(),
@@ -143,7 +143,7 @@ const TYPES: &[&str] = &[
 type Rows = Vec<(u32, Vec<Value>)>;
 
 fn names() -> Vec<String> {
-    (0..TYPES.len()).map(|at| format!("c{at}")).collect()
+    (0..TYPES.len()).map(|number| format!("c{number}")).collect()
 }
 
 fn head(out: &mut Vec<u8>, name: &str, type_name: &str) {
@@ -162,9 +162,9 @@ fn block(rows: &[(u32, Vec<Value>)], slots: bool, server: Server) -> Vec<u8> {
         head(&mut out, "relayed slot", "UInt32");
         rows.iter().for_each(|(slot, _)| out.extend(slot.to_le_bytes()));
     }
-    for (at, (name, type_name)) in names().iter().zip(TYPES).enumerate() {
+    for (index, (name, type_name)) in names().iter().zip(TYPES).enumerate() {
         head(&mut out, name, type_name);
-        let values: Vec<Value> = rows.iter().map(|(_, values)| values[at].clone()).collect();
+        let values: Vec<Value> = rows.iter().map(|(_, values)| values[index].clone()).collect();
         let shape = Shape::of(type_name).unwrap();
         if !rows.is_empty() {
             (0..shape.dictionaries()).for_each(|_| out.extend(1u64.to_le_bytes()));
@@ -206,36 +206,36 @@ proptest! {
         let shapes: Vec<Shape> = TYPES.iter().map(|type_name| Shape::of(type_name).unwrap()).collect();
         for (to, received) in received.iter().enumerate() {
             let own = blocks.iter().flatten().filter(|(slot, _)| (*slot > 0) == (to > 0));
-            let wanted: Vec<Vec<Value>> =
+            let expected: Vec<Vec<Value>> =
                 own.map(|(_, row)| shapes.iter().zip(row).map(|(shape, value)| plain(shape, value)).collect()).collect();
-            prop_assert_eq!(Reader(received).rows(), wanted);
+            prop_assert_eq!(Reader(received).rows(), expected);
         }
     }
 
     #[test]
-    fn a_stream_that_is_cut_off_or_damaged_is_never_the_end_and_never_a_panic(
+    fn a_truncated_stream_is_an_error_and_a_damaged_stream_never_panics(
         rows in rows(), cut in any::<prop::sample::Index>(), byte in any::<u8>(), piece in 1usize..40,
         server in server(),
     ) {
         let mut stream = block(&rows, true, server);
-        let at = cut.index(stream.len());
+        let position = cut.index(stream.len());
         // A stream cut between blocks would be complete.
-        if at > 0 {
-            prop_assert!(deal(&stream[..at], piece, server).is_err());
+        if position > 0 {
+            prop_assert!(deal(&stream[..position], piece, server).is_err());
         }
-        stream[at] ^= byte;
+        stream[position] ^= byte;
         let _ = deal(&stream, piece, server);
     }
 }
 
 #[test]
-fn what_an_old_server_writes_behind_the_rows_is_kept_to_be_told() {
+fn the_error_that_an_old_server_writes_after_the_rows_is_kept() {
     let rows = vec![(1, TYPES.iter().map(|type_name| zero(&Shape::of(type_name).unwrap())).collect())];
     let text = "Code: 395, e.displayText() = DB::Exception: no, e.what() = DB::Exception\n";
     let stream = [block(&rows, true, Server::Modern), text.into()].concat();
     for piece in [1, 7, 1 << 20] {
         match deal(&stream, piece, Server::Modern) {
-            Err(DealError::NoBlock(rest)) => assert_eq!(String::from_utf8_lossy(&rest), text, "{piece}"),
+            Err(DealError::NoBlock(bytes)) => assert_eq!(String::from_utf8_lossy(&bytes), text, "{piece}"),
             other => panic!("{other:?}"),
         }
     }
@@ -253,7 +253,7 @@ fn zero(shape: &Shape) -> Value {
 }
 
 #[test]
-fn a_slot_that_nobody_has_is_an_error() {
+fn a_row_for_a_slot_without_a_receiver_is_an_error() {
     let rows = vec![(3, TYPES.iter().map(|type_name| zero(&Shape::of(type_name).unwrap())).collect())];
     assert!(deal(&block(&rows, true, Server::Modern), 1 << 20, Server::Modern).is_err());
 }

@@ -7,8 +7,8 @@ pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
     fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let (taken, rest) = self.0.split_at(count);
-        self.0 = rest;
+        let (taken, remaining) = self.0.split_at(count);
+        self.0 = remaining;
         taken.to_vec()
     }
 
@@ -18,9 +18,9 @@ impl Reader<'_> {
 
     fn varint(&mut self) -> u64 {
         let mut number = 0;
-        for at in 0.. {
+        for position in 0.. {
             let byte = self.bytes(1)[0];
-            number |= u64::from(byte & 0x7f) << (7 * at);
+            number |= u64::from(byte & 0x7f) << (7 * position);
             if byte & 0x80 == 0 {
                 break;
             }
@@ -40,7 +40,7 @@ impl Reader<'_> {
             Shape::Nullable(inner) => {
                 let nulls = self.bytes(count);
                 let nullable = |(null, value): (u8, Value)| {
-                    if null > 0 { Value::Null(value.into()) } else { Value::There(value.into()) }
+                    if null > 0 { Value::Null(value.into()) } else { Value::Present(value.into()) }
                 };
                 nulls.into_iter().zip(self.values(inner, count)).map(nullable).collect()
             }

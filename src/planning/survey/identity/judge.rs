@@ -16,36 +16,36 @@ const START_TOLERANCE: i64 = 2;
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     /// The number of the node.
-    pub at: usize,
+    pub(crate) at: usize,
     /// The node.
-    pub node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
     /// The marks in each answer of the node.
-    pub looks: Vec<BTreeSet<usize>>,
+    pub(crate) looks: Vec<BTreeSet<usize>>,
     /// Whether it showed its own mark before these answers.
-    pub shown: Shown,
+    pub(crate) shown: Shown,
     /// Whether its mark ran during all of these answers.
-    pub held: bool,
+    pub(crate) held: bool,
     /// Whether every account there sees the statements of others.
-    pub sees_all: bool,
+    pub(crate) sees_all: bool,
     /// The observations over its native port.
-    pub behind: Vec<Behind>,
+    pub(crate) behind: Vec<Behind>,
     /// The facts that the node reports about itself, where marks do not decide.
-    pub fingerprint: Option<Fingerprint>,
+    pub(crate) fingerprint: Option<Fingerprint>,
 }
 
 /// An observation over a native port.
 #[derive(Debug, Clone)]
 pub(super) struct Behind {
     /// The observed node.
-    pub node: usize,
+    pub(crate) node: usize,
     /// The node that connected to it.
-    pub from: Arc<Node>,
+    pub(crate) from: Arc<Node>,
     /// Whether the server there has the node's mark.
-    pub own: bool,
+    pub(crate) own: bool,
 }
 
 impl Seen {
-    pub fn new(at: usize, node: Arc<Node>, looks: Vec<BTreeSet<usize>>, shown: Shown) -> Self {
+    pub(crate) fn new(at: usize, node: Arc<Node>, looks: Vec<BTreeSet<usize>>, shown: Shown) -> Self {
         let (held, sees_all, behind, fingerprint) = (false, false, Vec::new(), None);
         Self { at, node, looks, shown, held, sees_all, behind, fingerprint }
     }
@@ -66,39 +66,39 @@ impl Seen {
 
 /// The verdict whether two nodes are one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum IdentityVerdict {
     Same,
     Different,
     Unknown,
 }
 
 /// Returns the verdict of the marks.
-fn by_marks(a: &Seen, b: &Seen) -> Verdict {
+fn by_marks(a: &Seen, b: &Seen) -> IdentityVerdict {
     if a.shows(b) || b.shows(a) {
-        Verdict::Same
+        IdentityVerdict::Same
     } else if a.would_show(b) || b.would_show(a) {
-        Verdict::Different
+        IdentityVerdict::Different
     } else {
-        Verdict::Unknown
+        IdentityVerdict::Unknown
     }
 }
 
 /// Returns the verdict of the marks, or else of the facts that servers report about themselves. Cloned disks have the same server
 /// identity, and some builds have none, so the identity alone decides nothing.
-fn verdict(a: &Seen, b: &Seen) -> Verdict {
+fn verdict(a: &Seen, b: &Seen) -> IdentityVerdict {
     let marks_verdict = by_marks(a, b);
-    if marks_verdict != Verdict::Unknown {
+    if marks_verdict != IdentityVerdict::Unknown {
         return marks_verdict;
     }
-    let (Some(a), Some(b)) = (&a.fingerprint, &b.fingerprint) else { return Verdict::Unknown };
+    let (Some(a), Some(b)) = (&a.fingerprint, &b.fingerprint) else { return IdentityVerdict::Unknown };
     let other_port = matches!((a.port, b.port), (Some(a), Some(b)) if a != b);
     if a.host != b.host || other_port || (a.started - b.started).abs() > START_TOLERANCE {
-        return Verdict::Different;
+        return IdentityVerdict::Different;
     }
     match (&a.uuid, &b.uuid) {
-        (Some(a), Some(b)) if a == b => Verdict::Same,
-        (Some(_), Some(_)) => Verdict::Different,
-        _ => Verdict::Unknown,
+        (Some(a), Some(b)) if a == b => IdentityVerdict::Same,
+        (Some(_), Some(_)) => IdentityVerdict::Different,
+        _ => IdentityVerdict::Unknown,
     }
 }
 
@@ -106,7 +106,7 @@ fn verdict(a: &Seen, b: &Seen) -> Verdict {
 pub(super) fn not_told_apart(seen: &[Seen]) -> BTreeSet<usize> {
     let mut blind = BTreeSet::new();
     for (at, a) in seen.iter().enumerate() {
-        for b in seen[..at].iter().filter(|b| by_marks(a, b) == Verdict::Unknown) {
+        for b in seen[..at].iter().filter(|b| by_marks(a, b) == IdentityVerdict::Unknown) {
             blind.extend([a.at, b.at]);
         }
     }
@@ -121,12 +121,12 @@ pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Problem>, Vec<String>) {
     for (at, a) in seen.iter().enumerate() {
         for b in &seen[..at] {
             match verdict(a, b) {
-                Verdict::Same => {
+                IdentityVerdict::Same => {
                     let (old, new) = (groups[a.at], groups[b.at]);
                     groups.iter_mut().filter(|group| **group == old).for_each(|group| *group = new);
                 }
-                Verdict::Different => {}
-                Verdict::Unknown => remarks.push(format!(
+                IdentityVerdict::Different => {}
+                IdentityVerdict::Unknown => remarks.push(format!(
                     "whether {} and {} are one server could not be told: user {} and user {} do not see each other's \
                      statements there. Make sure that they are two, or grant SHOW PROCESSLIST to both",
                     b.node, a.node, b.node.user, a.node.user
@@ -146,23 +146,23 @@ pub(super) fn judge(task: &Task, seen: &[Seen]) -> (Vec<Problem>, Vec<String>) {
 fn of_node(seen: &Seen) -> Option<Problem> {
     let Seen { node, .. } = seen;
     if seen.is_several() {
-        return Some(unclear_server(format!(
-            "{node}: several servers answer in turn at {}: name each server by an address of its own",
-            node.url()
-        )));
+        let url = node.url();
+        let cause = format!("several servers answer in turn at {url}: name each server by an address of its own");
+        return Some(unclear_server(node, cause));
     }
     let other = seen.behind.iter().find(|behind| seen.held && !behind.own)?;
     let looker = if is_same_name(&other.from, node) { String::new() } else { format!(", seen from {},", other.from) };
-    Some(unclear_server(format!(
-        "{node}: this native address{looker} is another server than the one at {}: write the <http_port> that \
-         belongs to <port>, and a <host> that is the same server from everywhere",
+    let cause = format!(
+        "this native address{looker} is another server than the one at {}: write the <http_port> that belongs to <port>, and a \
+         <host> that is the same server from everywhere",
         node.url()
-    )))
+    );
+    Some(unclear_server(node, cause))
 }
 
 /// Returns the problem of an address that does not name one server.
-fn unclear_server(cause: String) -> Problem {
-    Problem::task(cause).at_element("remote_servers")
+fn unclear_server(node: &Node, cause: String) -> Problem {
+    Problem::task(cause).at_element("remote_servers").on_node(node)
 }
 
 /// The assignment of nodes to servers.
@@ -242,11 +242,12 @@ impl Servers<'_> {
             });
             for other in others {
                 let Some((one, two)) = self.of_both(task.target(other), task.target(job)) else { continue };
-                faults.push(Problem::task(format!(
+                let problem = Problem::task(format!(
                     "tables/{} and tables/{} fill the same table {}, since {one} and {two} are one server: with \
                      if_target_not_empty replace, one would remove the rows of the other",
                     other.name, job.name, job.target
-                )));
+                ));
+                faults.push(problem.affecting([other.name.as_str(), &job.name]));
             }
         }
         faults

@@ -2,7 +2,7 @@ use super::*;
 use crate::planning::errors::ProblemKind;
 use crate::task::{GivenSecrets, Task};
 
-/// Nodes by the host of their HTTP port: `source 1`, `source 2`, `target 1`, two replicas of it.
+/// A source cluster with two shards on one host, a target cluster with two replicas, and another target cluster.
 const TASK: &str = "<clickhouse><remote_servers>
     <s><shard><replica><host>h</host><port>9600</port></replica></shard>
        <shard><replica><host>h</host><port>9700</port></replica></shard></s>
@@ -24,9 +24,9 @@ fn task() -> Task {
 /// Returns the observations where each node of the task is a server of its own.
 fn servers(task: &Task) -> Vec<Seen> {
     let nodes = task.clusters.iter().flat_map(|cluster| cluster.nodes().map(|(_, node)| node.clone()));
-    let seen = nodes.enumerate().map(|(at, node)| Seen {
+    let seen = nodes.enumerate().map(|(index, node)| Seen {
         held: true,
-        ..Seen::new(at, Arc::new(node), vec![BTreeSet::from([at]); 3], Shown::Yes)
+        ..Seen::new(index, Arc::new(node), vec![BTreeSet::from([index]); 3], Shown::Yes)
     });
     seen.collect()
 }
@@ -40,19 +40,19 @@ fn lines(seen: &[Seen]) -> (Vec<String>, Vec<String>) {
     (faults.into_iter().map(line).collect(), remarks)
 }
 
-fn are_one(seen: &mut [Seen], one: usize, other: usize) {
+fn put_on_one_server(seen: &mut [Seen], one: usize, other: usize) {
     seen[one].looks[1].insert(other);
 }
 
 #[test]
-fn as_many_servers_as_nodes_are_fine() {
+fn nodes_on_different_servers_are_accepted() {
     assert_eq!(lines(&servers(&task())), (vec![], vec![]));
 }
 
 #[test]
-fn two_shards_that_are_asked_at_one_port_would_be_read_twice() {
+fn two_shards_with_the_same_http_address_are_refused() {
     let mut seen = servers(&task());
-    are_one(&mut seen, 1, 0);
+    put_on_one_server(&mut seen, 1, 0);
     let (faults, _) = lines(&seen);
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert_eq!(
@@ -63,20 +63,20 @@ fn two_shards_that_are_asked_at_one_port_would_be_read_twice() {
 }
 
 #[test]
-fn replicas_and_sides_and_jobs_must_not_meet_on_one_server() {
+fn replicas_sides_and_jobs_on_the_same_server_are_refused() {
     let mut seen = servers(&task());
-    are_one(&mut seen, 2, 3);
+    put_on_one_server(&mut seen, 2, 3);
     let (faults, _) = lines(&seen);
     assert!(faults[0].contains("two replicas of shard 1 of cluster t are one server, a:9000 and b:9000"), "{faults:?}");
     let mut seen = servers(&task());
-    are_one(&mut seen, 0, 3);
+    put_on_one_server(&mut seen, 0, 3);
     let (faults, _) = lines(&seen);
     assert!(
         faults[0].contains("h:9600 of cluster s and b:9000 of cluster t are one server: d.t would be"),
         "{faults:?}"
     );
     let mut seen = servers(&task());
-    are_one(&mut seen, 4, 3);
+    put_on_one_server(&mut seen, 4, 3);
     let (faults, _) = lines(&seen);
     assert!(
         faults[0].starts_with("tables/one and tables/two fill the same table d.t, since b:9000 and c:9000"),
@@ -85,7 +85,7 @@ fn replicas_and_sides_and_jobs_must_not_meet_on_one_server() {
 }
 
 #[test]
-fn one_address_is_one_server_and_its_ports_belong_together() {
+fn an_address_must_lead_to_one_server_on_both_ports() {
     let mut seen = servers(&task());
     seen[2].looks[1].clear();
     assert!(lines(&seen).0[0].contains("a:9000: several servers answer in turn at http://a:8123/"), "{seen:?}");
@@ -103,26 +103,35 @@ fn one_address_is_one_server_and_its_ports_belong_together() {
 }
 
 #[test]
-fn accounts_that_do_not_see_each_other_leave_it_to_what_servers_say() {
+fn servers_are_compared_by_fingerprint_if_an_account_sees_no_marks() {
     let fingerprint = |host: &str, uuid: Option<&str>| {
         Some(Fingerprint { host: host.into(), started: 100, uuid: uuid.map(str::to_owned), port: Some(9000) })
     };
-    let blind = |one, other| {
+    let compare_without_marks = |one, other| {
         let mut seen = servers(&task());
         let node = Node { user: "other".into(), ..(*seen[4].node).clone() };
         seen[4].node = Arc::new(node);
-        for (at, seen) in seen.iter_mut().enumerate() {
-            seen.fingerprint = fingerprint(&format!("host {at}"), None);
+        for (index, seen) in seen.iter_mut().enumerate() {
+            seen.fingerprint = fingerprint(&format!("host {index}"), None);
         }
         (seen[3].fingerprint, seen[4].fingerprint) = (one, other);
         assert_eq!(not_told_apart(&seen), BTreeSet::from([0, 1, 2, 3, 4]));
         (verdict(&seen[3], &seen[4]), lines(&seen).1)
     };
-    assert_eq!(blind(fingerprint("x", Some("u")), fingerprint("x", Some("v"))).0, Verdict::Different);
-    assert_eq!(blind(fingerprint("x", Some("u")), fingerprint("x", Some("u"))).0, Verdict::Same);
+    assert_eq!(
+        compare_without_marks(fingerprint("x", Some("u")), fingerprint("x", Some("v"))).0,
+        IdentityVerdict::Different
+    );
+    assert_eq!(
+        compare_without_marks(fingerprint("x", Some("u")), fingerprint("x", Some("u"))).0,
+        IdentityVerdict::Same
+    );
     // Cloned disks.
-    assert_eq!(blind(fingerprint("x", Some("u")), fingerprint("y", Some("u"))).0, Verdict::Different);
-    let (verdict, remarks) = blind(fingerprint("x", None), fingerprint("x", None));
-    assert_eq!(verdict, Verdict::Unknown);
+    assert_eq!(
+        compare_without_marks(fingerprint("x", Some("u")), fingerprint("y", Some("u"))).0,
+        IdentityVerdict::Different
+    );
+    let (verdict, remarks) = compare_without_marks(fingerprint("x", None), fingerprint("x", None));
+    assert_eq!(verdict, IdentityVerdict::Unknown);
     assert!(remarks[0].contains("whether b:9000 and c:9000 are one server could not be told"), "{remarks:?}");
 }

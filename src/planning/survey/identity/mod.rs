@@ -107,8 +107,8 @@ async fn question(
     to: usize,
 ) -> Option<(usize, usize)> {
     // Cloned parts travel by another port.
-    let between = (nodes[from].as_ref(), nodes[to].as_ref());
-    match way_of(pool, job, between, true, &ColumnRoutes::default()).await.map(|choice| choice.way) {
+    let route = way_of(pool, job, &nodes[from], &nodes[to], true, &ColumnRoutes::default()).await;
+    match route.map(|route| route.way) {
         Ok(Way::Push) => Some((from, to)),
         Ok(Way::Pull) => Some((to, from)),
         _ => None,
