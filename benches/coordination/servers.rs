@@ -10,7 +10,7 @@ use clickhouse_copier::client::{
     ServerFacts, Settings, Tally, Transfer,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName};
-use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
+use clickhouse_copier::sql::{Behind, Column, KeyElement, Selection, TableDefinition};
 
 use crate::shape::Shape;
 
@@ -155,6 +155,10 @@ impl ServerClient for Servers {
             patched: false,
         };
         Ok((0..partitions).map(part).collect())
+    }
+
+    async fn parts_behind(&self, _: &Node, _: &Behind) -> Result<Vec<PartSizes>, Error> {
+        Ok(Vec::new())
     }
 
     async fn part_list(&self, _: &Node, _: &TableName) -> Result<PartList, Error> {

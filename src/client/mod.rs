@@ -35,7 +35,7 @@ use async_trait::async_trait;
 
 use crate::model::{Node, PartitionId, PartitionValue, TableName, setting_names};
 use crate::sql::required_settings::{Correction, SettingRule, corrections};
-use crate::sql::{Column, KeyElement, PolicyKind, Selection, TableDefinition};
+use crate::sql::{Behind, Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
 pub(crate) use error::Remedy;
 pub use error::{Error, Kind};
@@ -104,6 +104,9 @@ impl ServerFacts {
         wanted.iter().filter_map(known).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 }
+
+/// Settings with which statements on a Distributed table read the same replica of each shard.
+pub(crate) const FIRST_REPLICA: &[(&str, &str)] = &[("load_balancing", "in_order")];
 
 /// The size of a partition, according to its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,6 +255,9 @@ pub trait ServerClient: Probe {
     /// Returns the active parts by partition. Patch parts are no partition of their own: they mark the one that they
     /// change.
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error>;
+    /// Returns the active parts of the table behind a Distributed table by partition, on one replica of each shard. A count of the
+    /// Distributed table with [`FIRST_REPLICA`] reads the same replicas.
+    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error>;
     /// Returns the active parts one by one.
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error>;
     /// Returns how many displaced parts of some partitions are still on the disk.

@@ -2,6 +2,7 @@
 //! names the table of the row.
 
 use super::quote::literal;
+use super::reads::Behind;
 
 /// Returns `database = … AND name IN (…)`; `column` holds the tables' names.
 pub(super) fn among(database: &str, column: &str, tables: &[String]) -> String {
@@ -53,10 +54,21 @@ pub(crate) fn replica_states(database: &str, tables: &[String]) -> String {
 ///
 /// `deletes`: whether the server knows of such parts (`has_lightweight_delete`, 22.9 and later).
 pub(crate) fn parts(database: &str, tables: &[String], deletes: bool) -> String {
+    parts_in("system.parts", database, tables, deletes)
+}
+
+/// Selects the same columns for one table on one replica of each shard of a cluster that the server knows.
+pub(crate) fn parts_behind(behind: &Behind, deletes: bool) -> String {
+    let Behind { cluster, table } = behind;
+    let parts = format!("cluster({}, 'system', 'parts')", literal(cluster));
+    parts_in(&parts, &table.database, std::slice::from_ref(&table.table), deletes)
+}
+
+fn parts_in(relation: &str, database: &str, tables: &[String], deletes: bool) -> String {
     let deleted = if deletes { "toUInt8(max(has_lightweight_delete))" } else { "toUInt8(0)" };
     format!(
         "SELECT toString(table), toString(partition_id), toString(any(partition)), toUInt64(sum(rows)), \
-         toUInt64(sum(data_uncompressed_bytes)), {deleted} FROM system.parts WHERE active AND {} GROUP BY table, partition_id",
+         toUInt64(sum(data_uncompressed_bytes)), {deleted} FROM {relation} WHERE active AND {} GROUP BY table, partition_id",
         among(database, "table", tables)
     )
 }

@@ -46,6 +46,7 @@ pub(crate) use identity::*;
 pub(crate) use inspection::*;
 pub use key::{KeyElement, key_elements};
 pub(crate) use parts::*;
+pub use reads::Behind;
 pub(crate) use reads::{Beneath, Reads};
 pub use remote::remote;
 pub(crate) use remote::remote_dealt;

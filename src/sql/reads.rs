@@ -32,6 +32,15 @@ pub(crate) enum Beneath {
     },
 }
 
+/// The table whose rows a Distributed table returns, on one replica of each shard of a cluster that the server knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// The name of the cluster.
+    pub(crate) cluster: String,
+    /// The table.
+    pub(crate) table: TableName,
+}
+
 /// Engines whose tables have rows of their own, besides the MergeTree family.
 const OWN: [&str; 7] = ["Log", "TinyLog", "StripeLog", "Memory", "Join", "File", "EmbeddedRocksDB"];
 /// Engines that cannot be copied from.
@@ -73,6 +82,15 @@ impl TableDefinition {
     /// a table.
     pub(crate) fn is_no_table(&self) -> bool {
         self.engine.name.ends_with("View") || self.engine.name == "Dictionary"
+    }
+
+    /// Returns the table behind a Distributed table. `None` for other engines, and where the database is that of the account on the
+    /// other servers.
+    pub(crate) fn behind(&self) -> Option<Behind> {
+        let [cluster, database, table, ..] = self.engine.arguments.as_deref()? else { return None };
+        let behind =
+            Behind { cluster: argument(cluster)?, table: TableName::new(argument(database)?, argument(table)?) };
+        (self.engine.name == "Distributed" && !behind.table.database.is_empty()).then_some(behind)
     }
 
     fn destination(&self) -> Option<Vec<Beneath>> {

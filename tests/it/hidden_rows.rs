@@ -119,3 +119,35 @@ fn a_row_policy_on_a_table_below_a_view_is_reported() {
     scene.run(&skipped).with(0).tells(&["of guarded.hits, which guarded.outer reads", "they are not copied"]);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.database("skipped"))), "250");
 }
+
+/// A Distributed table shows the rows that the account of its cluster may see on the other servers. 18.16 has no policies.
+#[test]
+fn a_row_policy_on_a_server_behind_a_distributed_table_is_reported() {
+    let scene = scene!(own guarded());
+    scene.lab().define_cluster(&scene.lab().cluster("behind", &[&[1]])).unwrap();
+    scene.on(&[0, 1], "CREATE DATABASE guarded");
+    scene.on(&[1], &format!("CREATE TABLE guarded.hits (id UInt64, k UInt8) {ENGINE}"));
+    scene.on(&[1], "INSERT INTO guarded.hits SELECT number, number % 4 FROM numbers(1000)");
+    scene.on(&[0], "CREATE TABLE guarded.all (id UInt64, k UInt8) ENGINE = Distributed(behind, guarded, hits)");
+    scene.on(&[0], "CREATE VIEW guarded.view AS SELECT id, k FROM guarded.all");
+    let task_of = |name: &str, table: &str| {
+        let target = scene.table("hits").from("guarded", table).to(&scene.database(name), "hits");
+        scene.task(&[&[0]], &[&[0]]).at(name).with(target.engine("MergeTree PARTITION BY k ORDER BY id"))
+    };
+    scene.run(&task_of("open", "all")).with(0);
+
+    scene.on(&[1], "DELETE FROM guarded.hits WHERE id < 100");
+    scene.run(&task_of("deleted", "view")).with(0);
+    assert_eq!(scene.ask(0, &format!("SELECT count() FROM {}.hits", scene.database("deleted"))), "900");
+
+    scene.on(&[1], "CREATE ROW POLICY few ON guarded.hits USING id % 2 = 0 TO default");
+    for (name, table) in [("direct", "all"), ("viewed", "view")] {
+        let line = "rows of guarded.hits on the servers of cluster behind from readers of guarded.all";
+        scene.run(&task_of(name, table)).with(1).tells(&["a row policy or a filter hides 500", line]);
+        assert!(!scene.has_database(0, &scene.database(name)));
+    }
+    let mut skipped = task_of("skipped", "all");
+    skipped.tables[0] = skipped.tables[0].clone().with("hidden_rows", "skip");
+    scene.run(&skipped).with(0).tells(&["on the servers of cluster behind", "they are not copied"]);
+    assert_eq!(scene.ask(0, &format!("SELECT count() FROM {}.hits", scene.database("skipped"))), "450");
+}

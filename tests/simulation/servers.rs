@@ -8,7 +8,7 @@ use clickhouse_copier::client::{
     Settings, Tally, Transfer,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
+use clickhouse_copier::sql::{Behind, Column, KeyElement, Selection, TableDefinition};
 
 use crate::requests::Servers;
 use crate::scene::source;
@@ -68,10 +68,14 @@ impl ServerClient for Servers {
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let node = &self.world.server_named(node);
         let parts = self.ask(node, "parts", self.inner().parts(node, &self.named(name))).await?;
-        Ok(self
-            .world
-            .wrong_answer
-            .map_or_else(|| parts.clone(), |wrong_answer| wrong_answer.listed(name, parts.clone())))
+        Ok(match self.world.wrong_answer {
+            Some(wrong_answer) => wrong_answer.listed(name, parts),
+            None => parts,
+        })
+    }
+
+    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
+        self.inner().parts_behind(node, behind).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {

@@ -10,12 +10,12 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::super::codes::UNKNOWN_DATABASE;
-use super::super::{Disk, Error, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
+use super::super::{Disk, Error, FIRST_REPLICA, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
 use super::joined_questions::{Found, JoinedQuestions};
 use super::text::Text;
 use super::{HttpServerClient, SHORT};
 use crate::model::{Node, PartitionId, TableName};
-use crate::sql::{self, Column, DefaultKind, TableDefinition};
+use crate::sql::{self, Behind, Column, DefaultKind, TableDefinition};
 
 /// Questions about tables in progress.
 #[derive(Clone, Default)]
@@ -67,6 +67,13 @@ struct PartsRow {
     rows: u64,
     bytes: u64,
     deleted: u8,
+}
+
+impl PartsRow {
+    fn sizes(self) -> PartSizes {
+        let Self { id, name, rows, bytes, deleted, .. } = self;
+        PartSizes { id: PartitionId(id), name: name.0, rows, bytes, exact: deleted == 0, patched: false }
+    }
 }
 
 #[derive(Row, Deserialize)]
@@ -171,6 +178,22 @@ impl HttpServerClient {
         Ok(found.unwrap_or_default())
     }
 
+    pub(super) async fn sizes_of_parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
+        let doing = format!("cannot read the parts of {} in cluster {}", behind.table, behind.cluster);
+        let deletes = self.tells_of_deletes(node).await?;
+        let sql = sql::parts_behind(behind, deletes);
+        let first_replica =
+            FIRST_REPLICA.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let rows: Vec<PartsRow> = self.rows_with(node, &doing, &sql, SHORT, &first_replica).await?;
+        Ok(without_patches(rows.into_iter().map(PartsRow::sizes).collect()))
+    }
+
+    /// Returns whether the server tells which parts have rows that a lightweight DELETE removed.
+    async fn tells_of_deletes(&self, node: &Node) -> Result<bool, Error> {
+        let columns = self.columns_of(node, "parts").await?;
+        Ok(columns.iter().any(|column| column == "has_lightweight_delete"))
+    }
+
     pub(super) async fn list_of_parts(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {
         let doing = format!("cannot read the parts of {name}");
         let lists = &self.catalog.part_lists;
@@ -222,15 +245,11 @@ async fn parts_of(
     database: String,
     names: Vec<String>,
 ) -> Result<Found<Vec<PartSizes>>, Error> {
-    let columns = client.columns_of(&node, "parts").await?;
-    let deletes = columns.iter().any(|column| column == "has_lightweight_delete");
+    let deletes = client.tells_of_deletes(&node).await?;
     let rows: Vec<PartsRow> = client.rows(&node, "", &sql::parts(&database, &names, deletes), SHORT).await?;
     let mut found: Found<Vec<PartSizes>> = Found::new();
     for row in rows {
-        let exact = row.deleted == 0;
-        let (id, patched) = (PartitionId(row.id), false);
-        let sizes = PartSizes { id, name: row.name.0, rows: row.rows, bytes: row.bytes, exact, patched };
-        found.entry(row.table).or_default().push(sizes);
+        found.entry(row.table.clone()).or_default().push(row.sizes());
     }
     found.values_mut().for_each(|parts| *parts = without_patches(std::mem::take(parts)));
     Ok(found)

@@ -11,7 +11,7 @@ use super::super::{
 use super::bound::{Bound, own_id};
 use super::{HttpServerClient, QUICK, SHORT, SYNC};
 use crate::model::{Node, PartitionId, PartitionValue, TableName};
-use crate::sql::{self, Column, KeyElement, PolicyKind, Selection, TableDefinition};
+use crate::sql::{self, Behind, Column, KeyElement, PolicyKind, Selection, TableDefinition};
 
 #[async_trait]
 impl ServerClient for HttpServerClient {
@@ -73,6 +73,10 @@ impl ServerClient for HttpServerClient {
 
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         self.sizes_of_parts(node, name).await
+    }
+
+    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
+        self.sizes_of_parts_behind(node, behind).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {

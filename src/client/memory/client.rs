@@ -12,7 +12,7 @@ use super::refused::refused;
 use super::world::deduplicates;
 use super::{MemoryServerClient, checksums, counts, partitions, statement, tables};
 use crate::model::{Node, PartitionId, PartitionValue, TableName, Way};
-use crate::sql::{Column, KeyElement, Selection, TableDefinition};
+use crate::sql::{Behind, Column, KeyElement, Selection, TableDefinition};
 
 #[async_trait]
 impl ServerClient for MemoryServerClient {
@@ -88,6 +88,12 @@ impl ServerClient for MemoryServerClient {
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {name}");
         self.question(node, doing, |world, node| partitions::sizes(world, node, name)).await
+    }
+
+    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
+        let doing = format!("cannot read the parts of {}", behind.table);
+        // The double has no Distributed tables.
+        self.question(node, doing, |_, _| Ok(Vec::new())).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {

@@ -11,9 +11,10 @@ use futures::future::join_all;
 
 use super::super::errors::Problem;
 use super::{Holders, Surveyor};
-use crate::client::Error;
+use crate::client::{Error, FIRST_REPLICA};
 use crate::model::{Node, TableName};
-use crate::sql::{PolicyKind, Relation, Selection, TableDefinition};
+use crate::nodes::settings::defaults;
+use crate::sql::{Behind, PolicyKind, Relation, Selection, TableDefinition};
 use crate::task::HiddenRows;
 
 /// How often a table is counted while other clients write to it.
@@ -143,7 +144,9 @@ impl Surveyor<'_> {
     /// with the rights of the view's definer, and the policies of that account are unknown.
     async fn hidden_beneath(&self, node: &Arc<Node>, source: &TableDefinition) -> Result<HiddenBeneath, Error> {
         let mut found = HiddenBeneath::default();
+        found.rows.extend(self.hidden_behind(node, source).await?);
         for table in self.beneath(node, source.clone()).await?.tables {
+            found.rows.extend(self.hidden_behind(node, &table).await?);
             let (name, reader, user) = (&table.name, &source.name, &node.user);
             if let Some(policy) = self.policy(node, name, PolicyKind::Masking).await? {
                 found.values.push(format!(
@@ -165,6 +168,22 @@ impl Surveyor<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Returns a sentence if the servers behind a Distributed table hide rows from the account with which they are asked. Policies of
+    /// that account are on other servers, so the rows are compared.
+    async fn hidden_behind(&self, node: &Node, table: &TableDefinition) -> Result<Option<String>, Error> {
+        let Some(behind) = table.behind() else { return Ok(None) };
+        let hidden = self.hidden_in(node, &CountedTable { name: &table.name, behind: Some(&behind) }).await;
+        match hidden {
+            Ok(0) => Ok(None),
+            Ok(rows) => Ok(Some(format!(
+                "a row policy or a filter hides {rows} rows of {} on the servers of cluster {} from readers of {} at {node}",
+                behind.table, behind.cluster, table.name
+            ))),
+            Err(error) if error.is_denied() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses row policies of the target, since they would hide copied rows too.
@@ -205,15 +224,19 @@ impl Surveyor<'_> {
     }
 
     async fn hidden(&self, node: &Node, name: &TableName) -> Result<u64, Error> {
+        self.hidden_in(node, &CountedTable { name, behind: None }).await
+    }
+
+    async fn hidden_in(&self, node: &Node, table: &CountedTable<'_>) -> Result<u64, Error> {
         let mut counts = Vec::new();
-        let mut before = self.stored(node, name).await?;
+        let mut before = self.stored(node, table).await?;
         loop {
-            let mut counted = self.counted(node, name, before.exact).await?;
+            let mut counted = self.counted(node, table, before.exact).await?;
             // With `apply_mutations_on_fly` a server applies unfinished mutations, which may delete rows of exact parts.
             if before.exact && counted < before.rows {
-                counted = self.counted(node, name, false).await?;
+                counted = self.counted(node, table, false).await?;
             }
-            let after = self.stored(node, name).await?;
+            let after = self.stored(node, table).await?;
             // Deleted rows may explain a difference where an account may not read them.
             let exact = before.exact && after.exact;
             let explained = !exact && !self.may_set(node).await?;
@@ -227,8 +250,12 @@ impl Surveyor<'_> {
     }
 
     /// Counts the rows of the parts.
-    async fn stored(&self, node: &Node, name: &TableName) -> Result<Stored, Error> {
-        let parts = self.pool.client.parts(node, name).await?;
+    async fn stored(&self, node: &Node, table: &CountedTable<'_>) -> Result<Stored, Error> {
+        let client = &self.pool.client;
+        let parts = match table.behind {
+            None => client.parts(node, table.name).await?,
+            Some(behind) => client.parts_behind(node, behind).await?,
+        };
         Ok(parts.iter().fold(Stored { rows: 0, exact: true }, |sum, part| Stored {
             rows: sum.rows + part.rows,
             exact: sum.exact && part.exact,
@@ -236,13 +263,12 @@ impl Surveyor<'_> {
     }
 
     /// Counts the rows that the account sees.
-    async fn counted(&self, node: &Node, name: &TableName, exact: bool) -> Result<u64, Error> {
-        let wanted: BTreeMap<String, String> = match exact {
-            true => BTreeMap::new(),
-            false => AS_STORED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        };
+    async fn counted(&self, node: &Node, table: &CountedTable<'_>, exact: bool) -> Result<u64, Error> {
+        let as_stored = if exact { &[] } else { AS_STORED };
+        let same_replicas = if table.behind.is_some() { FIRST_REPLICA } else { &[] };
+        let wanted: BTreeMap<String, String> = defaults(as_stored).into_iter().chain(defaults(same_replicas)).collect();
         let settings = self.pool.settings(node, &wanted).await?;
-        let rows = Selection::all(Relation::plain(name.clone()));
+        let rows = Selection::all(Relation::plain(table.name.clone()));
         let tallies = self.pool.client.tally(node, &rows, &[], &settings).await?;
         Ok(tallies.iter().map(|tally| tally.rows).sum())
     }
@@ -251,6 +277,13 @@ impl Surveyor<'_> {
         let facts = self.pool.facts(node).await?;
         Ok(facts.settings.get("readonly").is_none_or(|value| value != "1"))
     }
+}
+
+/// A table whose rows are compared with those in its parts.
+struct CountedTable<'a> {
+    name: &'a TableName,
+    /// The table that holds the parts, if the counted table is a Distributed table.
+    behind: Option<&'a Behind>,
 }
 
 /// The policies that hide rows and values of the tables that a source reads, as sentences.

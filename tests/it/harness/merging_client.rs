@@ -9,7 +9,7 @@ use clickhouse_copier::client::{
     ServerFacts, Settings, Tally, Transfer,
 };
 use clickhouse_copier::model::{Node, PartitionId, PartitionValue, TableName, Tls};
-use clickhouse_copier::sql::{Column, KeyElement, Selection, TableDefinition};
+use clickhouse_copier::sql::{Behind, Column, KeyElement, Selection, TableDefinition};
 
 /// The production client, which also merges the tables of one database.
 pub struct MergingClient {
@@ -69,6 +69,7 @@ all_but_place! {
     parts_lacking(node: &Node, name: &TableName, columns: &[Column]) -> u64;
     fetch(node: &Node, into: &TableName, path: &str, ids: &[PartitionId], query_id: &str, settings: &Settings) -> ();
     parts(node: &Node, name: &TableName) -> Vec<PartSizes>;
+    parts_behind(node: &Node, behind: &Behind) -> Vec<PartSizes>;
     part_list(node: &Node, name: &TableName) -> PartList;
     displaced_parts(node: &Node, name: &TableName, ids: &[PartitionId]) -> u64;
     tally(node: &Node, rows: &Selection, key: &[KeyElement], settings: &Settings) -> Vec<Tally>;
