@@ -157,7 +157,7 @@ impl ServerClient for Servers {
         Ok((0..partitions).map(part).collect())
     }
 
-    async fn parts_behind(&self, _: &Node, _: &Behind) -> Result<Vec<PartSizes>, Error> {
+    async fn parts_behind(&self, _: &Node, _: &Behind, _: &Settings) -> Result<Vec<PartSizes>, Error> {
         Ok(Vec::new())
     }
 

@@ -105,9 +105,6 @@ impl ServerFacts {
     }
 }
 
-/// Settings with which statements on a Distributed table read the same replica of each shard.
-pub(crate) const FIRST_REPLICA: &[(&str, &str)] = &[("load_balancing", "in_order")];
-
 /// The size of a partition, according to its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartSizes {
@@ -255,9 +252,8 @@ pub trait ServerClient: Probe {
     /// Returns the active parts by partition. Patch parts are no partition of their own: they mark the one that they
     /// change.
     async fn parts(&self, node: &Node, name: &TableName) -> Result<Vec<PartSizes>, Error>;
-    /// Returns the active parts of the table behind a Distributed table by partition, on one replica of each shard. A count of the
-    /// Distributed table with [`FIRST_REPLICA`] reads the same replicas.
-    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error>;
+    /// Returns the active parts of the table behind a Distributed table by partition, on one replica of each shard.
+    async fn parts_behind(&self, node: &Node, behind: &Behind, settings: &Settings) -> Result<Vec<PartSizes>, Error>;
     /// Returns the active parts one by one.
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error>;
     /// Returns how many displaced parts of some partitions are still on the disk.

@@ -23,7 +23,7 @@ pub struct Transfer {
     pub into: TableName,
     /// All columns of the target table, in its order.
     pub columns: Vec<String>,
-    /// Their values, as expressions over the rows.
+    /// The values of the columns, as expressions over the rows.
     pub values: Vec<String>,
     /// The rows, for all nodes together.
     pub rows: Selection,

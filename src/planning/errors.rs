@@ -75,15 +75,6 @@ pub(crate) enum ProblemKind {
     Servers,
 }
 
-/// The part of a task that an error holds up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Affected {
-    /// The name of the table job.
-    pub(crate) table: String,
-    /// The names of the partitions. Empty: the whole table job.
-    pub(crate) partitions: Vec<String>,
-}
-
 /// A place in the text of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileLine {
@@ -110,8 +101,8 @@ pub struct Problem {
     pub(crate) server_code: Option<u32>,
     /// The cause, as a sentence. It does not repeat the fields before.
     pub(crate) cause: String,
-    /// The table jobs that it holds up. Empty: the whole task, or not known.
-    pub(crate) affects: Box<[Affected]>,
+    /// The names of the table jobs that it holds up. Empty: the whole task, or not known.
+    pub(crate) affects: Box<[String]>,
     /// What to do, as a sentence.
     pub(crate) todo: Option<Box<str>>,
 }
@@ -160,8 +151,7 @@ impl Problem {
 
     /// Returns the same problem with the names of the table jobs that it holds up.
     pub(crate) fn affecting<'n>(self, tables: impl IntoIterator<Item = &'n str>) -> Self {
-        let whole = |name: &str| Affected { table: name.to_owned(), partitions: Vec::new() };
-        Self { affects: tables.into_iter().map(whole).collect(), ..self }
+        Self { affects: tables.into_iter().map(str::to_owned).collect(), ..self }
     }
 
     /// Adds the problems of a table job to those of other table jobs. A problem that another table job has too is one problem, which
@@ -245,8 +235,8 @@ mod tests {
         let mut problems = Vec::new();
         Problem::merge(&mut problems, vec![silent("a"), Problem::servers("x").in_table("a")]);
         Problem::merge(&mut problems, vec![silent("b"), Problem::servers("x").in_table("b")]);
-        let affected = |problem: &Problem| problem.affects.iter().map(|job| job.table.clone()).collect::<Vec<_>>();
-        assert_eq!(problems.iter().map(affected).collect::<Vec<_>>(), [vec!["a", "b"], vec!["a"], vec!["b"]]);
+        let affected: Vec<&[String]> = problems.iter().map(|problem| &*problem.affects).collect();
+        assert_eq!(affected, [&["a".to_owned(), "b".to_owned()][..], &["a".to_owned()], &["b".to_owned()]]);
     }
 
     #[test]

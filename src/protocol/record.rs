@@ -97,7 +97,7 @@ pub enum PieceState {
         #[serde(rename = "w")]
         worker: String,
     },
-    /// Its rows are in staging tables and were counted there.
+    /// The rows of the piece are in staging tables and were counted there.
     #[serde(rename = "c")]
     Copied(Copied),
     /// All attempts failed.
@@ -182,7 +182,7 @@ pub enum BatchState {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         before: BTreeMap<String, BTreeMap<PartitionId, u64>>,
     },
-    /// Its rows are in the target table and were counted there.
+    /// The rows of the batch are in the target table and were counted there.
     #[serde(rename = "done")]
     Done(Published),
     /// It could not be published.

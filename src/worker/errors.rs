@@ -121,11 +121,11 @@ pub(crate) enum Mismatch {
     UnequalReplicas {
         /// One node.
         first: String,
-        /// Its staged rows.
+        /// The rows that are staged on the first node.
         first_rows: u64,
         /// The other node.
         second: String,
-        /// Its staged rows.
+        /// The rows that are staged on the second node.
         second_rows: u64,
     },
     /// Two nodes of a target shard hold rows with different checksums.

@@ -10,7 +10,7 @@ use syn::{Attribute, ItemMod, ItemUse, UseTree, Visibility};
 
 /// A file of the source.
 pub struct Source {
-    /// Its path from the repository's root.
+    /// The path of the file from the repository's root.
     pub file: String,
     /// The path of its module.
     pub module: Vec<String>,

@@ -90,6 +90,18 @@ fn deleted_rows_are_not_reported_as_hidden() {
     let task = scene.task(&[&[0]], &[&[1]]).with(scene.table("hits"));
     scene.run(&task).with(0);
     assert_eq!(scene.ask(1, &format!("SELECT count() FROM {}.hits", scene.dst)), "900");
+
+    // A read-only account may not count deleted rows. Its policies tell whether others are hidden.
+    let to = scene.database("read_only");
+    let mut read_only = scene.task(&[&[0]], &[&[1]]).at("read_only").with(scene.table("hits").to(&to, "hits"));
+    read_only.source_account = Some(("readonly".to_owned(), String::new()));
+    let policy = format!("few ON {}.hits", scene.src);
+    scene.on(&[0], &format!("CREATE ROW POLICY {policy} USING id % 2 = 0 TO readonly"));
+    let refused = scene.run(&read_only);
+    scene.on(&[0], &format!("DROP ROW POLICY {policy}"));
+    refused.with(1).tells(&["row policy few may hide rows of", "from account readonly"]);
+    scene.run(&read_only).with(0);
+    assert_eq!(scene.ask(1, &format!("SELECT count() FROM {to}.hits")), "900");
 }
 
 /// A view shows the rows that its reader may see of the tables below. 18.16 has no policies.
@@ -135,15 +147,29 @@ fn a_row_policy_on_a_server_behind_a_distributed_table_is_reported() {
         scene.task(&[&[0]], &[&[0]]).at(name).with(target.engine("MergeTree PARTITION BY k ORDER BY id"))
     };
     scene.run(&task_of("open", "all")).with(0);
+    // An account that may not use cluster() copies, and the report says what is not known.
+    scene.on(&[0], "CREATE USER limited IDENTIFIED WITH no_password");
+    scene.on(&[0], "GRANT SELECT ON *.* TO limited");
+    let with_account = |mut task: Task, account: &str| {
+        task.source_account = Some((account.to_owned(), String::new()));
+        task
+    };
+    let limited = with_account(task_of("limited", "all"), "limited");
+    let unknown = "hide rows of guarded.hits from readers of guarded.all cannot be told";
+    scene.run(&limited).with(0).tells(&["whether the servers of cluster behind", unknown]);
 
     scene.on(&[1], "DELETE FROM guarded.hits WHERE id < 100");
     scene.run(&task_of("deleted", "view")).with(0);
     assert_eq!(scene.ask(0, &format!("SELECT count() FROM {}.hits", scene.database("deleted"))), "900");
 
     scene.on(&[1], "CREATE ROW POLICY few ON guarded.hits USING id % 2 = 0 TO default");
-    for (name, table) in [("direct", "all"), ("viewed", "view")] {
+    // A read-only account may not count deleted rows.
+    let read_only = with_account(task_of("read_only", "all"), "readonly");
+    let words = ["do not see 550 rows of guarded.hits on the servers of cluster behind", "or they were deleted"];
+    scene.run(&read_only).with(1).tells(&words);
+    for (name, task) in [("direct", task_of("direct", "all")), ("viewed", task_of("viewed", "view"))] {
         let line = "rows of guarded.hits on the servers of cluster behind from readers of guarded.all";
-        scene.run(&task_of(name, table)).with(1).tells(&["a row policy or a filter hides 500", line]);
+        scene.run(&task).with(1).tells(&["a row policy or a filter hides 500", line]);
         assert!(!scene.has_database(0, &scene.database(name)));
     }
     let mut skipped = task_of("skipped", "all");

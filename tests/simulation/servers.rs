@@ -74,8 +74,8 @@ impl ServerClient for Servers {
         })
     }
 
-    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
-        self.inner().parts_behind(node, behind).await
+    async fn parts_behind(&self, node: &Node, behind: &Behind, settings: &Settings) -> Result<Vec<PartSizes>, Error> {
+        self.inner().parts_behind(node, behind, settings).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {

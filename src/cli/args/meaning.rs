@@ -13,8 +13,8 @@ use super::flags;
 
 pub(crate) use super::flags::LogFormat;
 use super::flags::{
-    CheckFlags, CleanupFlags, DashboardFlags, Flags, InitFlags, LookFlags, Measured, OrderFlags, PlanFlags,
-    ProgressWish, ReverseFlags, ToFlags, Verb, VerifyFlags,
+    CheckFlags, CleanupFlags, DashboardFlags, Flags, InitFlags, Measured, OrderFlags, PlanFlags, ProgressWish,
+    ReverseFlags, StatusFlags, ToFlags, Verb, VerifyFlags,
 };
 use super::level::Level;
 pub(crate) use super::options::{
@@ -60,7 +60,7 @@ fn plan(PlanFlags { command: flags, format, output }: PlanFlags) -> Result<PlanO
     })
 }
 
-fn status(LookFlags { command: flags, format, watch }: LookFlags) -> Result<Invocation, ArgumentFault> {
+fn status(StatusFlags { command: flags, format, watch }: StatusFlags) -> Result<Invocation, ArgumentFault> {
     let address = addressed(flags.address, flags.task_file.as_deref())?.existing()?;
     let watch = watch.map(|seconds| Duration::from_secs(seconds.into()));
     let log = log_to_standard_error(flags.log_level, flags.log_format)?;

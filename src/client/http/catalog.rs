@@ -10,7 +10,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::super::codes::UNKNOWN_DATABASE;
-use super::super::{Disk, Error, FIRST_REPLICA, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState};
+use super::super::{Disk, Error, Kind, Mutation, PartList, PartName, PartSizes, ReplicaState, Settings};
 use super::joined_questions::{Found, JoinedQuestions};
 use super::text::Text;
 use super::{HttpServerClient, SHORT};
@@ -178,13 +178,16 @@ impl HttpServerClient {
         Ok(found.unwrap_or_default())
     }
 
-    pub(super) async fn sizes_of_parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
+    pub(super) async fn sizes_of_parts_behind(
+        &self,
+        node: &Node,
+        behind: &Behind,
+        settings: &Settings,
+    ) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {} in cluster {}", behind.table, behind.cluster);
         let deletes = self.tells_of_deletes(node).await?;
-        let sql = sql::parts_behind(behind, deletes);
-        let first_replica =
-            FIRST_REPLICA.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let rows: Vec<PartsRow> = self.rows_with(node, &doing, &sql, SHORT, &first_replica).await?;
+        let rows: Vec<PartsRow> =
+            self.rows_with(node, &doing, &sql::parts_behind(behind, deletes), SHORT, settings).await?;
         Ok(without_patches(rows.into_iter().map(PartsRow::sizes).collect()))
     }
 

@@ -75,8 +75,8 @@ impl ServerClient for HttpServerClient {
         self.sizes_of_parts(node, name).await
     }
 
-    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
-        self.sizes_of_parts_behind(node, behind).await
+    async fn parts_behind(&self, node: &Node, behind: &Behind, settings: &Settings) -> Result<Vec<PartSizes>, Error> {
+        self.sizes_of_parts_behind(node, behind, settings).await
     }
 
     async fn part_list(&self, node: &Node, name: &TableName) -> Result<PartList, Error> {

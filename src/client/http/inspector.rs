@@ -221,7 +221,7 @@ impl Inspector for HttpServerClient {
         let columns = self.columns_of(node, "clusters").await?;
         let statement = sql::clusters(columns.iter().any(|name| name == "internal_replication"));
         let rows: Vec<ClusterRow> = self.rows(node, "cannot ask for the clusters", &statement, SHORT).await?;
-        let seat = |row: ClusterRow| ClusterMember {
+        let member = |row: ClusterRow| ClusterMember {
             cluster: row.cluster,
             shard: row.shard,
             weight: u32::try_from(row.weight).unwrap_or(u32::MAX),
@@ -231,6 +231,6 @@ impl Inspector for HttpServerClient {
             is_local: row.is_local != 0,
             internal_replication: (row.internal_replication < 2).then_some(row.internal_replication == 1),
         };
-        Ok(rows.into_iter().map(seat).collect())
+        Ok(rows.into_iter().map(member).collect())
     }
 }

@@ -90,7 +90,7 @@ impl ServerClient for MemoryServerClient {
         self.question(node, doing, |world, node| partitions::sizes(world, node, name)).await
     }
 
-    async fn parts_behind(&self, node: &Node, behind: &Behind) -> Result<Vec<PartSizes>, Error> {
+    async fn parts_behind(&self, node: &Node, behind: &Behind, _: &Settings) -> Result<Vec<PartSizes>, Error> {
         let doing = format!("cannot read the parts of {}", behind.table);
         // The double has no Distributed tables.
         self.question(node, doing, |_, _| Ok(Vec::new())).await

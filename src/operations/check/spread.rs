@@ -32,13 +32,13 @@ impl Spread {
 
     /// Returns the shards that would get less than half of a fair share, by their weights.
     pub(crate) fn shards_below_half(&self) -> Vec<usize> {
-        let is_thin = |(shard, rows): (usize, &u64)| {
+        let is_small = |(shard, rows): (usize, &u64)| {
             let slots = &self.sharding.slots[shard];
             let total = u128::from(self.sharding.total.max(1));
             let fair = u128::from(self.rows) * u128::from(slots.end - slots.start) / total;
             (fair >= u128::from(MIN_FAIR_SHARE) && u128::from(*rows) * 2 < fair).then_some(shard)
         };
-        self.shards.iter().enumerate().filter_map(is_thin).collect()
+        self.shards.iter().enumerate().filter_map(is_small).collect()
     }
 }
 

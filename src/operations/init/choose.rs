@@ -7,30 +7,30 @@ use crate::model::{Node, Shard, TableName};
 use crate::sql::{Engine, TableDefinition, key_elements, quote};
 
 /// Returns the clusters of a server that contain the server itself and other servers.
-pub(super) fn candidates(seats: &[ClusterMember], host: &str) -> BTreeMap<String, Vec<ClusterMember>> {
+pub(super) fn candidates(members: &[ClusterMember], host: &str) -> BTreeMap<String, Vec<ClusterMember>> {
     let mut clusters: BTreeMap<String, Vec<ClusterMember>> = BTreeMap::new();
-    for seat in seats {
-        clusters.entry(seat.cluster.clone()).or_default().push(seat.clone());
+    for member in members {
+        clusters.entry(member.cluster.clone()).or_default().push(member.clone());
     }
-    clusters.retain(|_, seats| seats.len() > 1 && seats.iter().any(|seat| is_asked_server(seat, host)));
+    clusters.retain(|_, members| members.len() > 1 && members.iter().any(|member| is_asked_server(member, host)));
     clusters
 }
 
 /// Returns whether an entry of a cluster is the asked server. Example clusters in a server's configuration name it `localhost`, which
 /// means another server elsewhere.
-fn is_asked_server(seat: &ClusterMember, host: &str) -> bool {
-    let loopback = seat.host == "localhost" || seat.address == "127.0.0.1" || seat.address == "::1";
-    seat.host.eq_ignore_ascii_case(host) || seat.address == host || (seat.is_local && !loopback)
+fn is_asked_server(member: &ClusterMember, host: &str) -> bool {
+    let loopback = member.host == "localhost" || member.address == "127.0.0.1" || member.address == "::1";
+    member.host.eq_ignore_ascii_case(host) || member.address == host || (member.is_local && !loopback)
 }
 
 /// Returns the shards of a cluster, with the account of the asked server.
-pub(super) fn shards(seats: &[ClusterMember], asked: &Node, replicated: bool) -> Vec<Shard> {
+pub(super) fn shards(members: &[ClusterMember], asked: &Node, replicated: bool) -> Vec<Shard> {
     let mut shards: BTreeMap<u64, Shard> = BTreeMap::new();
-    for seat in seats {
-        let node = Node { host: seat.host.clone(), port: seat.port, ..asked.clone() };
-        let internal_replication = seat.internal_replication.unwrap_or(replicated);
-        let shard = Shard { weight: seat.weight, internal_replication, replicas: Vec::new() };
-        shards.entry(seat.shard).or_insert(shard).replicas.push(node);
+    for member in members {
+        let node = Node { host: member.host.clone(), port: member.port, ..asked.clone() };
+        let internal_replication = member.internal_replication.unwrap_or(replicated);
+        let shard = Shard { weight: member.weight, internal_replication, replicas: Vec::new() };
+        shards.entry(member.shard).or_insert(shard).replicas.push(node);
     }
     shards.into_values().collect()
 }

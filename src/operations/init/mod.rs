@@ -140,7 +140,7 @@ impl Servers {
         holding: Option<&[TableName]>,
     ) -> Result<ClusterSketch, RunError> {
         let Side { node, password_env, cluster } = side;
-        let seats = self.inspector.clusters(node).await?;
+        let members = self.inspector.clusters(node).await?;
         let sketch = |shards: Vec<Shard>, comment: String| ClusterSketch {
             name: name.to_owned(),
             comment: vec![comment],
@@ -148,20 +148,20 @@ impl Servers {
             password_env: password_env.clone(),
         };
         if let Some(wanted) = cluster {
-            let seats: Vec<_> = seats.iter().filter(|seat| seat.cluster == *wanted).cloned().collect();
-            if seats.is_empty() {
+            let members: Vec<_> = members.iter().filter(|member| member.cluster == *wanted).cloned().collect();
+            if members.is_empty() {
                 let mut known: Vec<String> =
-                    self.inspector.clusters(node).await?.into_iter().map(|seat| seat.cluster).collect();
+                    self.inspector.clusters(node).await?.into_iter().map(|member| member.cluster).collect();
                 known.dedup();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(RunError::task(format!("{node} knows no cluster {wanted}; it knows {known}")));
             }
-            let shards = choose::shards(&seats, node, replicated);
+            let shards = choose::shards(&members, node, replicated);
             return Ok(sketch(shards, format!("The cluster {wanted} of {node}.")));
         }
         let mut good = Vec::new();
-        for (name, seats) in choose::candidates(&seats, &node.host) {
-            let shards = choose::shards(&seats, node, replicated);
+        for (name, members) in choose::candidates(&members, &node.host) {
+            let shards = choose::shards(&members, node, replicated);
             if self.has_all(&shards, holding.unwrap_or_default()).await {
                 good.push((name, shards));
             }

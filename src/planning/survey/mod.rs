@@ -236,8 +236,8 @@ impl Surveyor<'_> {
         self.check_versions(&sources, &relation, &key, sharding.as_ref()).await?;
         let enabled = self.enabled(&key)?;
         self.check_constraints(&source, &target, wanted_rows(&relation, &key, enabled.as_ref()), &sources).await?;
-        let skips_hidden_rows = self.hidden_rows(&source, &sources, &target, &targets, &existing.missing).await?;
-        remarks.extend(skips_hidden_rows.iter().map(Remark::new));
+        let hidden = self.hidden_rows(&source, &sources, &target, &targets, &existing.missing).await?;
+        remarks.extend(hidden.skipped.iter().chain(&hidden.unknown).map(Remark::new));
         let replicated = self.replicated(&target, &mut remarks);
         let filtered = self.filters_at_the_source(&relation, &key, sharding.as_ref());
         let column_routes = ColumnRoutes::of_table(&target, &columns).leaving(&left);
@@ -257,7 +257,7 @@ impl Surveyor<'_> {
             sharding,
             enabled,
             merges_rows,
-            skips_hidden_rows: !skips_hidden_rows.is_empty(),
+            skips_hidden_rows: !hidden.skipped.is_empty(),
             replicated,
             remarks,
             against_clone: None,

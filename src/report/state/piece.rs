@@ -59,7 +59,7 @@ pub enum PieceStage {
     Pending,
     /// A worker copies it.
     Copying,
-    /// Its rows were counted in staging tables.
+    /// The rows of the piece were counted in staging tables.
     Copied,
     /// It failed, and this run does not try it again.
     Failed,

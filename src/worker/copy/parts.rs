@@ -84,7 +84,7 @@ struct FetchTarget<'a> {
     node: &'a Node,
     /// The index of its target shard.
     shard: usize,
-    /// Its index among the replicas of the shard.
+    /// The index of the node among the replicas of the shard.
     replica: usize,
 }
 
@@ -105,8 +105,8 @@ impl Attempt<'_> {
         let task = self.context.task();
         let job = &task.tables[self.piece.table];
         let is_demanded = job.transfer == Some(Way::Clone);
-        let ways = &self.context.pool.routes;
-        let given_up = || sources.iter().any(|source| ways.is_given_up(self.piece.table, &source.node));
+        let routes = &self.context.pool.routes;
+        let given_up = || sources.iter().any(|source| routes.is_given_up(self.piece.table, &source.node));
         if !is_demanded && (job.transfer.is_some() || job.paced || !self.plan().clones || given_up()) {
             return Ok(false);
         }
@@ -138,14 +138,14 @@ impl Attempt<'_> {
     /// Logs the reason, and clones no more pieces from the source nodes where the reason is an error of a server. The next piece would get
     /// the same error. Reasons in the rows of one piece need not apply to the next one.
     fn give_up_cloning(&self, sources: &[Source], hindrance: &Hindrance) {
-        let ways = &self.context.pool.routes;
+        let routes = &self.context.pool.routes;
         if let Hindrance::Server(error) = hindrance
             && !error.is_unreachable()
         {
-            sources.iter().for_each(|source| ways.give_up(self.piece.table, &source.node));
+            sources.iter().for_each(|source| routes.give_up(self.piece.table, &source.node));
         }
         let line = format!("table {}: transfer: not clone, since {}", self.plan().name, hindrance.reason());
-        if ways.is_news(&line) {
+        if routes.is_news(&line) {
             tracing::info!(names_table = true, "{line}");
         }
     }

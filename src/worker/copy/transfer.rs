@@ -245,12 +245,12 @@ impl Attempt<'_> {
     /// Logs once for the table which route was chosen and why, unless it is a push. Logs other reasons of other nodes at level debug.
     fn log_route(&self, Leg { source, target, route }: &Leg) {
         let Some(reason) = &route.reason else { return };
-        let (table, way, ways) = (&self.plan().name, route.way, &self.context.pool.routes);
+        let (table, way, routes) = (&self.plan().name, route.way, &self.context.pool.routes);
         let line = format!("table {table}: transfer: {way} from {} to {}, since {reason}", source.node, target.node);
-        if ways.is_news(&format!("table {table}: {way}")) {
-            ways.is_news(&line);
+        if routes.is_news(&format!("table {table}: {way}")) {
+            routes.is_news(&line);
             tracing::info!(node = source.node.address(), names_table = true, "{line}");
-        } else if ways.is_news(&line) {
+        } else if routes.is_news(&line) {
             tracing::debug!(node = source.node.address(), names_table = true, "{line}");
         }
     }

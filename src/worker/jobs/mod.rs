@@ -17,7 +17,6 @@ use super::retry_policy::OverloadGrace;
 use super::table_rules::may_clone;
 use crate::ledger::{Cache, ClaimChange, Ledger, LedgerError, Outcome};
 use crate::plan::TablePlan;
-use crate::planning::errors::Affected;
 use crate::protocol::{BatchRecord, BatchRef, Copied, Job, PieceRecord, PieceRef, PieceState};
 use crate::runtime::fault_point::fault_point;
 use crate::runtime::signals::Interrupt;
@@ -95,7 +94,7 @@ impl JobRunner {
                 let plan = &self.context.plans[piece.table];
                 let job = format!("table {} piece {} ({})", plan.name, piece.index, self.describe(piece));
                 let batch = plan.pieces[piece.index].batch;
-                let (table, partition) = (&plan.name, partition_names(&affected(plan, batch)));
+                let (table, partition) = (&plan.name, partition_names(plan, batch));
                 // The span has level ERROR, so that a log of errors only shows it too.
                 let span = error_span!("piece", job, table, partition, batch, piece = piece.index);
                 self.copy(piece, &job, record).instrument(span).await?;
@@ -107,7 +106,7 @@ impl JobRunner {
                     [one] => format!("table {} partition {}", plan.name, one.name),
                     many => format!("table {} batch {} ({} partitions)", plan.name, batch.index, many.len()),
                 };
-                let (table, partition) = (&plan.name, partition_names(&affected(plan, batch.index)));
+                let (table, partition) = (&plan.name, partition_names(plan, batch.index));
                 let span = error_span!("batch", job, table, partition, batch = batch.index);
                 self.publish(batch, &job, record).instrument(span).await?;
                 Job::Publish(batch)
@@ -312,15 +311,11 @@ impl JobRunner {
     }
 }
 
-/// Returns the partitions that wait for the jobs of a batch.
-fn affected(plan: &TablePlan, batch: usize) -> Affected {
-    let partitions = plan.partitions_of(batch).iter().map(|partition| partition.name.clone());
-    Affected { table: plan.name.clone(), partitions: partitions.collect() }
-}
-
 /// Returns the names of the partitions of a batch, for log lines that a program reads.
-fn partition_names(Affected { partitions, .. }: &Affected) -> String {
-    let names: Vec<&str> = partitions.iter().take(MAX_NAMED_PARTITIONS).map(String::as_str).collect();
+fn partition_names(plan: &TablePlan, batch: usize) -> String {
+    let partitions = plan.partitions_of(batch);
+    let names: Vec<&str> =
+        partitions.iter().take(MAX_NAMED_PARTITIONS).map(|partition| partition.name.as_str()).collect();
     match partitions.len().saturating_sub(MAX_NAMED_PARTITIONS) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),

@@ -69,7 +69,7 @@ all_but_place! {
     parts_lacking(node: &Node, name: &TableName, columns: &[Column]) -> u64;
     fetch(node: &Node, into: &TableName, path: &str, ids: &[PartitionId], query_id: &str, settings: &Settings) -> ();
     parts(node: &Node, name: &TableName) -> Vec<PartSizes>;
-    parts_behind(node: &Node, behind: &Behind) -> Vec<PartSizes>;
+    parts_behind(node: &Node, behind: &Behind, settings: &Settings) -> Vec<PartSizes>;
     part_list(node: &Node, name: &TableName) -> PartList;
     displaced_parts(node: &Node, name: &TableName, ids: &[PartitionId]) -> u64;
     tally(node: &Node, rows: &Selection, key: &[KeyElement], settings: &Settings) -> Vec<Tally>;

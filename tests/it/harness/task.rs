@@ -8,7 +8,7 @@ use quick_xml::escape::escape;
 /// A task file that a test builds. Its fields may be changed.
 #[derive(Clone)]
 pub struct Task {
-    /// Its path in ZooKeeper.
+    /// The path of the task in ZooKeeper.
     pub path: String,
     /// The source cluster.
     pub source: Cluster,

@@ -107,7 +107,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Its standard error is a terminal of the size [`SCREEN`].
+    /// The standard error of the program is a terminal of the size [`SCREEN`].
     pub fn on_terminal(mut self) -> Self {
         self.on_terminal = true;
         self.command.env("TERM", "xterm");

@@ -65,13 +65,13 @@ impl ClickHouse {
         Ok(ClickHouse { server, release, host: ip.to_string(), agent, clusters: Mutex::default() })
     }
 
-    /// Its release.
+    /// The release of the server.
     #[must_use]
     pub fn release(&self) -> Release {
         self.release
     }
 
-    /// Its address, as in a task file's `<host>`. The ports are the default ones: 8123, 9000, 9009.
+    /// The address of the server, as in a task file's `<host>`. The ports are the default ones: 8123, 9000, 9009.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host

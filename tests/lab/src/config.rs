@@ -26,9 +26,9 @@ pub struct Macros {
 /// An account on all servers of a laboratory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its name, also the name of an XML element: letters, digits, `_`.
+    /// The name of the account, also the name of an XML element: letters, digits, `_`.
     pub name: String,
-    /// Its password, any text.
+    /// The password of the account, any text.
     pub password: String,
     /// May only read (`readonly = 1`; such a user may not change settings or use table functions either).
     pub readonly: bool,
@@ -62,9 +62,9 @@ impl User {
 /// An entry of `<remote_servers>`, as Distributed tables and the original copier know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its name, also the name of an XML element.
+    /// The name of the cluster, also the name of an XML element.
     pub name: String,
-    /// Its shards, in order.
+    /// The shards of the cluster, in order.
     pub shards: Vec<Shard>,
 }
 

@@ -94,7 +94,7 @@ ssl.clientAuth=none
         Ok(ZooKeeper { server, host: ip.to_string() })
     }
 
-    /// Its address, without the port (2181).
+    /// The address of the server, without the port (2181).
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host

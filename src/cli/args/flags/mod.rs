@@ -26,8 +26,8 @@ use crate::worker::limits::concurrency::Jobs;
 
 pub(crate) use run::Flags;
 pub(crate) use verbs::{
-    CheckFlags, CleanupFlags, DashboardFlags, InitFlags, LookFlags, Measured, OrderFlags, PauseFlags, PlanFlags,
-    ReverseFlags, ToFlags, VerifyFlags,
+    CheckFlags, CleanupFlags, DashboardFlags, InitFlags, Measured, OrderFlags, PauseFlags, PlanFlags, ReverseFlags,
+    StatusFlags, ToFlags, VerifyFlags,
 };
 
 #[derive(Debug, Parser)]
@@ -72,7 +72,7 @@ pub(crate) enum Verb {
     Run(Flags),
     /// Show progress, workers, what waits and what failed
     #[command(infer_long_args = true, after_help = help::STATUS)]
-    Status(LookFlags),
+    Status(StatusFlags),
     /// Serve a page and Prometheus metrics about a task
     #[command(infer_long_args = true, after_help = help::DASHBOARD)]
     Dashboard(DashboardFlags),

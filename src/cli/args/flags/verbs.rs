@@ -12,7 +12,7 @@ use crate::protocol::TaskId;
 
 /// The flags of `status`.
 #[derive(Debug, Args)]
-pub(crate) struct LookFlags {
+pub(crate) struct StatusFlags {
     #[command(flatten)]
     pub(crate) command: CommandFlags,
 
